@@ -1,0 +1,80 @@
+# Few targets; each does all of its own set-up. `make help` lists them.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Packages are found through the user's own pip and uv configuration. uv does not read pip's settings for
+# local wheel folders, so those are handed over.
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+endif
+export UV_PYTHON_DOWNLOADS := never
+# uv is used as found on PATH, else installed into a private environment; never into the system's Python.
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+
+.PHONY: help
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+.uv/bin/uv: requirements/uv.txt
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+
+# $(call environment,FILE): create the environment and install FILE, hashes checked, then the two packages in place.
+define environment
+	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $(1)
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
+		-e packages/lightship-runtime -e packages/lightship
+	@touch $@
+endef
+
+PACKAGES := packages/lightship/pyproject.toml packages/lightship-runtime/pyproject.toml
+
+$(VENV)/.run: requirements/run.txt $(PACKAGES) | $(filter .uv/bin/uv,$(UV))
+	$(call environment,requirements/run.txt)
+
+$(VENV)/.dev: requirements/dev.txt $(PACKAGES) | $(filter .uv/bin/uv,$(UV))
+	$(call environment,requirements/dev.txt)
+	@touch $(VENV)/.run
+
+.PHONY: dev
+dev: $(VENV)/.dev  ## Create the development environment in .venv
+
+.PHONY: models
+models: $(VENV)/.run  ## Train the small models of the examples (each in a second)
+	@$(BIN)/python examples/iris/train.py --if-missing
+	@$(BIN)/python examples/iris-fastapi/train.py --if-missing
+
+.PHONY: demo
+demo: models  ## Build examples/iris into an image, run it, ask it, print what happened
+	@$(BIN)/lightship up examples/iris --once
+
+.PHONY: test
+test: $(VENV)/.dev models  ## Run all tests but the slow ones
+	$(BIN)/python -m pytest -n auto -m "not slow" $(PYTEST_ARGS)
+
+.PHONY: test-slow
+test-slow: $(VENV)/.dev models  ## Run the tests that take minutes
+	$(BIN)/python -m pytest -n auto -m slow $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.dev  ## ruff (rules and format) and mypy (strict)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.dev  ## Let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: requirements
+requirements: | $(filter .uv/bin/uv,$(UV))  ## Re-lock the development environment (requirements/*.in to *.txt, with hashes)
+	for name in uv run dev; do \
+		$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+			--no-emit-index-url --no-emit-find-links requirements/$$name.in -o requirements/$$name.txt || exit 1; \
+	done
+
+.PHONY: clean
+clean:  ## Remove the environment and everything generated
+	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis build

@@ -1,0 +1,3 @@
+"""What runs inside a Lightship image."""
+
+__version__ = "0.1.0"

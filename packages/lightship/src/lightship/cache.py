@@ -1,0 +1,250 @@
+"""The content-addressed store: blobs by sha256, and small JSON records by key.
+
+Layout of the directory (versioned as a whole, so that a change of layout never meets old files):
+
+    v1/blobs/sha256/<hex>           immutable bytes: downloads, layers, configs, manifests
+    v1/records/<kind>/<key>.json    what was derived from what, e.g. wheel layer key -> digest, diff ID, size
+    v1/trees/<kind>/<key>/          unpacked directories, e.g. a root file system for the embedded engine
+    v1/locks/<name>                 advisory locks, so that parallel builds do not do the same work twice
+    v1/tmp/                         writes under way
+
+Every write goes to tmp/ and is renamed into place, so a kill at any moment leaves either the whole file or
+none of it. A blob's size is checked against its record on use, which catches what a power failure can leave
+(a renamed but empty file) without paying for an fsync of every layer. Correctness never depends on locks.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lightship.errors import IntegrityError, LightshipError, StorageError
+
+VERSION = "v1"
+CHUNK = 1 << 20  # bytes read at a time where a whole file is passed through
+STALE_TEMPORARY = 24 * 3600  # seconds after which a file in tmp/ belongs to a process that died
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,200}")
+
+
+class Cache:
+    """A cache directory. Opening one touches nothing; directories are made by the first write."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.root = directory / VERSION
+
+    # Blobs
+
+    def blob_path(self, digest: str) -> Path:
+        """Where the blob `sha256:<hex>` lies, whether or not it exists."""
+        if not _DIGEST.fullmatch(digest):
+            raise IntegrityError(f"{digest!r} is not a sha256 digest of the form sha256:<64 hex digits>.")
+        return self.root / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+    def has_blob(self, digest: str, size: int | None = None) -> bool:
+        """Whether the blob is here (and has `size` bytes, where given)."""
+        try:
+            found = self.blob_path(digest).stat()
+        except FileNotFoundError:
+            return False
+        return size is None or found.st_size == size
+
+    @contextmanager
+    def new_blob(self) -> Iterator[BlobWriter]:
+        """Write a blob whose digest is known at the end: `with cache.new_blob() as blob: blob.write(...)`.
+
+        The blob is stored under its digest when the block ends well, and gone without a trace otherwise.
+        """
+        with self.temporary_file() as path, storing(path):
+            with path.open("wb") as file:
+                writer = BlobWriter(file)
+                yield writer
+            self._place(path, self.blob_path(writer.digest))
+
+    def add_blob(self, content: bytes) -> str:
+        """Store small content (JSON, say) and return its digest."""
+        with self.new_blob() as blob:
+            blob.write(content)
+        return blob.digest
+
+    def keep_file(self, path: Path, digest: str) -> Path:
+        """Move a finished temporary file, whose digest the caller has verified, into place as a blob."""
+        target = self.blob_path(digest)
+        with storing(target):
+            self._place(path, target)
+        return target
+
+    # Records
+
+    def read_record(self, kind: str, key: str) -> dict[str, Any] | None:
+        """The record, or None where there is none (an unreadable one counts as none)."""
+        try:
+            record = json.loads(self._record_path(kind, key).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        return record if isinstance(record, dict) else None
+
+    def write_record(self, kind: str, key: str, record: dict[str, Any]) -> None:
+        """Store a small JSON object under a key; the last writer wins."""
+        target = self._record_path(kind, key)
+        with self.temporary_file() as path, storing(target):
+            with path.open("w") as file:
+                json.dump(record, file, sort_keys=True)
+                file.flush()
+                os.fsync(file.fileno())  # tiny, and everything else is found through it
+            self._place(path, target)
+
+    def _record_path(self, kind: str, key: str) -> Path:
+        for part in (kind, key):
+            if not _KEY.fullmatch(part):
+                raise ValueError(f"not a record name: {part!r}")
+        return self.root / "records" / kind / f"{key}.json"
+
+    # Trees
+
+    def tree_path(self, kind: str, key: str) -> Path:
+        """Where the unpacked directory lies, whether or not it exists; if it exists it is complete."""
+        return self.root / "trees" / kind / key
+
+    def make_tree(self, kind: str, key: str, fill: Callable[[Path], None]) -> Path:
+        """The unpacked directory `key`, made by `fill(empty_directory)` if it is not there yet."""
+        target = self.tree_path(kind, key)
+        if target.is_dir():
+            return target
+        with self.lock(f"tree-{kind}-{key}"):
+            if target.is_dir():
+                return target
+            with self.temporary_directory() as path, storing(target):
+                tree = path / "tree"
+                tree.mkdir()
+                fill(tree)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                tree.rename(target)
+        return target
+
+    # Places for work under way
+
+    @contextmanager
+    def temporary_file(self) -> Iterator[Path]:
+        """A path in tmp/ that is removed at the end, unless it was moved away."""
+        path = self._temporary_name()
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def temporary_directory(self) -> Iterator[Path]:
+        """An empty directory in tmp/ that is removed at the end."""
+        path = self._temporary_name()
+        with storing(path):
+            path.mkdir()
+        try:
+            yield path
+        finally:
+            remove_tree(path)
+
+    def _temporary_name(self) -> Path:
+        directory = self.root / "tmp"
+        with storing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        return directory / f"{os.getpid()}-{time.monotonic_ns()}-{os.urandom(4).hex()}"
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold an advisory lock; another process that wants the same waits. Released by the kernel on death."""
+        path = self.root / "locks" / name
+        with storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left in tmp/ more than a day ago."""
+        try:
+            left = list((self.root / "tmp").iterdir())
+        except (FileNotFoundError, PermissionError):
+            return
+        for path in left:
+            try:
+                old = path.lstat().st_mtime < time.time() - STALE_TEMPORARY
+            except FileNotFoundError:
+                continue
+            if old:
+                remove_tree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _place(path: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+
+
+class BlobWriter:
+    """Counts and hashes what passes through on its way into a file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+    @property
+    def digest(self) -> str:
+        return "sha256:" + self._hash.hexdigest()
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn the errors of a disk into errors for people; `path` is what was being written."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def storage_error(error: OSError, path: Path) -> LightshipError:
+    """The `StorageError` for an operating system error met while writing `path`."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "Free some space (`lightship cache prune`), or set LIGHTSHIP_CACHE to a directory on a larger disk."
+        return StorageError(f"The disk is full: could not write {path}.", hint=hint)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        hint = "Set LIGHTSHIP_CACHE to a directory that you may write to, or mend the permissions of this one."
+        return StorageError(f"No permission to write {path} ({error.strerror}).", hint=hint)
+    return StorageError(f"Could not write {path}: {error.strerror or error}.")
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory even where an unpacked image made parts of it read-only."""
+
+    def unlock(function: Callable[[str], Any], name: str, _: object) -> None:
+        Path(name).parent.chmod(0o700)
+        Path(name).chmod(0o700, follow_symlinks=False) if not Path(name).is_symlink() else None
+        function(name)
+
+    shutil.rmtree(path, onerror=unlock)
+
+
+def file_digest(path: Path) -> str:
+    """The digest `sha256:<hex>` of a file, read in pieces."""
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,20 @@
+"""Layers: deterministic tar, compression, and one file per producer (wheels, weights, app, runtime).
+
+May import `cache`, `errors` and `progress`; knows nothing of images, projects or plans.
+"""
+
+from lightship.layers.compression import Compression
+from lightship.layers.layer import Layer, Recipe, materialise, plain_tar, recipe_key
+from lightship.layers.tar import EPOCH, TarWriter, safe_path
+
+__all__ = [
+    "EPOCH",
+    "Compression",
+    "Layer",
+    "Recipe",
+    "TarWriter",
+    "materialise",
+    "plain_tar",
+    "recipe_key",
+    "safe_path",
+]

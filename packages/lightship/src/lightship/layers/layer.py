@@ -1,0 +1,158 @@
+"""Layers: what an image is made of, known by digest before any byte of them exists.
+
+A `Recipe` says how to write one layer and has a key that stands for all its inputs. `materialise` looks the
+key up in the cache and, only where it is unknown, writes the layer. A rebuild is therefore look-ups.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO, Protocol
+
+from lightship.cache import BlobWriter, Cache
+from lightship.errors import IntegrityError
+from lightship.layers.compression import Compression, compressor, decompressed
+from lightship.layers.tar import TarWriter
+
+
+class Recipe(Protocol):
+    """How to make one layer. Two recipes with one key write the same bytes, on any machine.
+
+    The key is `recipe_key(...)` of everything that the bytes depend on, a version number of the recipe's code
+    among them. `kind` is what the layer holds: base, runtime, wheel, wheels, weights or app.
+    """
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def title(self) -> str:
+        """What the layer holds, for people: `scipy 1.16.2`, `12 small packages`."""
+        ...
+
+    def write(self, tar: TarWriter) -> None:
+        """Write every entry of the layer; the caller closes the archive."""
+        ...
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer that is in the cache (or in the base's registry): everything a manifest and a config need.
+
+    `size` is of the stored bytes, `unpacked_size` of the plain tar, both in bytes.
+    """
+
+    kind: str
+    title: str
+    digest: str
+    diff_id: str
+    size: int
+    unpacked_size: int
+    media_type: str
+    from_cache: bool = False
+
+    @property
+    def compression(self) -> Compression:
+        return Compression.of_media_type(self.media_type)
+
+
+def recipe_key(recipe: str, version: int, *inputs: str) -> str:
+    """The key of a recipe: its name and version and everything its bytes depend on, hashed without ambiguity."""
+    hashed = hashlib.sha256()
+    for part in (recipe, str(version), *inputs):
+        encoded = part.encode()
+        hashed.update(len(encoded).to_bytes(8, "big"))
+        hashed.update(encoded)
+    return f"{recipe}-{hashed.hexdigest()}"
+
+
+def materialise(recipe: Recipe, cache: Cache, compression: Compression) -> Layer:
+    """The layer of a recipe: from the cache, or written now."""
+    key = f"{recipe.key}-{compression.key}"
+    if record := cache.read_record("layers", key):
+        layer = _layer_of_record(recipe, record)
+        if layer and cache.has_blob(layer.digest, layer.size):
+            return layer
+    with cache.new_blob() as blob:
+        stream = _LayerStream(blob, compression)
+        tar = TarWriter(stream)
+        recipe.write(tar)
+        tar.close()
+        stream.finish()
+    layer = Layer(
+        kind=recipe.kind,
+        title=recipe.title,
+        digest=blob.digest,
+        diff_id=stream.diff_id,
+        size=blob.size,
+        unpacked_size=stream.size,
+        media_type=compression.media_type,
+    )
+    kept = {name: value for name, value in asdict(layer).items() if name in _RECORDED}
+    cache.write_record("layers", key, kept)
+    return layer
+
+
+_RECORDED = ("digest", "diff_id", "size", "unpacked_size", "media_type")
+
+
+def _layer_of_record(recipe: Recipe, record: dict[str, Any]) -> Layer | None:
+    try:
+        return Layer(kind=recipe.kind, title=recipe.title, from_cache=True, **{k: record[k] for k in _RECORDED})
+    except KeyError:
+        return None
+
+
+@contextmanager
+def plain_tar(layer: Layer, cache: Cache) -> Iterator[Iterator[bytes]]:
+    """The layer as an uncompressed tar stream, in pieces."""
+    try:
+        file: BinaryIO = cache.blob_path(layer.digest).open("rb")
+    except FileNotFoundError:
+        raise IntegrityError(
+            f"The layer {layer.title!r} ({layer.digest}) has gone from the cache.", hint="Build again."
+        ) from None
+    with file:
+        yield decompressed(file, layer.compression)
+
+
+class _LayerStream:
+    """Between the tar writer and the blob: hashes the plain bytes (diff ID) and compresses them.
+
+    Tar headers are 512 bytes; gathering them into larger pieces keeps the cost of a call per piece away.
+    """
+
+    def __init__(self, blob: BlobWriter, compression: Compression) -> None:
+        self._blob = blob
+        self._compressor = compressor(compression)
+        self._hash = hashlib.sha256()
+        self._pending: list[bytes] = []
+        self._pending_size = 0
+        self.size = 0
+
+    def write(self, data: bytes, /) -> None:
+        self._pending.append(data)
+        self._pending_size += len(data)
+        if self._pending_size >= 1 << 18:
+            self._pass_on()
+
+    def finish(self) -> None:
+        self._pass_on()
+        self._blob.write(self._compressor.flush())
+
+    @property
+    def diff_id(self) -> str:
+        return "sha256:" + self._hash.hexdigest()
+
+    def _pass_on(self) -> None:
+        data = b"".join(self._pending)
+        self._pending.clear()
+        self._pending_size = 0
+        self._hash.update(data)
+        self.size += len(data)
+        if compressed := self._compressor.compress(data):
+            self._blob.write(compressed)

@@ -1,0 +1,9 @@
+"""Projects: read and validate lightship.toml, find what is served, and list the files that go into the image.
+
+May import `errors` and `models`; decides nothing that a plan should explain.
+"""
+
+from lightship.project.project import LOCK_FILE, SETTINGS_FILE, Project, load_project
+from lightship.project.settings import Settings
+
+__all__ = ["LOCK_FILE", "SETTINGS_FILE", "Project", "Settings", "load_project"]

@@ -1,0 +1,86 @@
+"""What a person may write in lightship.toml (or `[tool.lightship]`): every key, its type and its default.
+
+This file is the reference: `lightship init` writes its comments, the validator takes its names, and an unknown key
+is answered with the nearest of them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Engine = Literal[
+    "sklearn", "onnxruntime", "xgboost", "lightgbm", "catboost", "torch", "transformers", "llamacpp", "python"
+]
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file: immutable, and closed to unknown keys."""
+
+
+class ModelTable(Table, frozen=True):
+    """`[model]`: which model, and how it is loaded."""
+
+    path: str | None = None
+    engine: Engine | None = None
+
+
+class PythonTable(Table, frozen=True):
+    """`[python]`: the interpreter and the requirements."""
+
+    version: str | None = None
+    requirements: str | None = None
+
+
+class BaseTable(Table, frozen=True):
+    """`[base]`: what the image stands on. `base = "debian:bookworm"` is short for `image = ...` here."""
+
+    image: str | None = None
+    packages: tuple[str, ...] = ()
+    mirror: str | None = None
+    keyring: str | None = None
+
+
+class ServeTable(Table, frozen=True):
+    """`[serve]`: the server in the image."""
+
+    app: str | None = None
+    port: int = 8080
+    health: str = "/health"
+
+
+class ImageTable(Table, frozen=True):
+    """`[image]`: the image's name, contents and form."""
+
+    name: str | None = None
+    tag: str = "latest"
+    compression: Literal["zstd", "gzip", "none"] = "zstd"
+    prune: Literal["safe", "none"] = "safe"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class TestTable(Table, frozen=True):
+    """`[test]`: the golden request and answer that prove the image."""
+
+    golden: str | None = None
+    timeout: float = 120.0
+
+
+class Settings(Table, frozen=True):
+    """The whole file."""
+
+    model: ModelTable = ModelTable()
+    python: PythonTable = PythonTable()
+    base: str | BaseTable = BaseTable()
+    serve: ServeTable = ServeTable()
+    image: ImageTable = ImageTable()
+    test: TestTable = TestTable()
+
+    @property
+    def base_table(self) -> BaseTable:
+        """`base` in its long form."""
+        return BaseTable(image=self.base) if isinstance(self.base, str) else self.base

@@ -1,0 +1,74 @@
+"""Turn parsed TOML into `Settings`, or into an error that names file, key, expectation and the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lightship.errors import ProjectError
+from lightship.project.settings import Settings
+
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{path} is not valid TOML: {error}.") from error
+    except OSError as error:
+        raise ProjectError(f"Could not read {path}: {error.strerror}.") from error
+
+
+def settings_from(table: dict[str, Any], source: str) -> Settings:
+    """Validate the tables of `source`, which is `lightship.toml` or `pyproject.toml [tool.lightship]`."""
+    try:
+        settings = msgspec.convert(table, Settings)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), source) from None
+    if not 1 <= settings.serve.port <= 65535:
+        raise ProjectError(f"{source}: serve.port: expected a port from 1 to 65535, got {settings.serve.port}.")
+    if not settings.serve.health.startswith("/"):
+        raise ProjectError(f"{source}: serve.health: expected a path such as /health, got {settings.serve.health!r}.")
+    return settings
+
+
+def _explained(message: str, source: str) -> ProjectError:
+    match = _AT.match(message)
+    assert match is not None  # the pattern matches every text
+    what, path = match["what"], (match["path"] or "").lstrip(".")
+    if unknown := _UNKNOWN.fullmatch(what):
+        name = unknown["name"]
+        key = f"{path}.{name}" if path else name
+        return ProjectError(f"{source}: {key}: there is no such key.", hint=_nearest(key))
+    expected = what.replace("`", "").replace("Expected ", "expected ").replace("Object missing", "missing")
+    return ProjectError(f"{source}: {path or 'the file'}: {expected[0].lower()}{expected[1:]}.")
+
+
+def _nearest(key: str) -> str:
+    known = list(known_keys())
+    if near := difflib.get_close_matches(key, known, n=1, cutoff=0.6):
+        return f"Did you mean {near[0]}?"
+    last = key.rpartition(".")[2]
+    if near := [name for name in known if name.rpartition(".")[2] == last]:
+        return f"Did you mean {near[0]}?"
+    table = key.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == table]
+    return f"Valid here: {', '.join(sorted(siblings))}."
+
+
+def known_keys() -> tuple[str, ...]:
+    """Every key that may be written, dotted: model, model.path, serve.port ..."""
+    keys: list[str] = []
+    for field in msgspec.structs.fields(Settings):
+        keys.append(field.encode_name)
+        table = type(Settings().base_table) if field.name == "base" else field.type
+        keys.extend(f"{field.encode_name}.{inner.encode_name}" for inner in msgspec.structs.fields(table))
+    return tuple(keys)

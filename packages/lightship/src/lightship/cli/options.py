@@ -1,0 +1,77 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from lightship.cli.display import Display
+from lightship.project import Project, load_project
+from lightship.session import Session
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+target = click.argument(
+    "target", type=click.Path(path_type=Path), default=Path(), metavar="[FOLDER | MODEL | SERVE.PY]"
+)
+
+
+def output(function: Command) -> Command:
+    """--quiet and --json."""
+    function = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")(
+        function
+    )
+    return click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong.")(function)
+
+
+def project(function: Command) -> Command:
+    """The target, and what the command line may say over its lightship.toml."""
+    for option in (
+        click.option("--offline", is_flag=True, help="Use the cache only; fail where something is missing."),
+        click.option("--golden", metavar="FILE", help="A golden request and answer to prove the image with."),
+        click.option("--requirements", metavar="FILE", help="The requirements file to install from."),
+        click.option("--python", metavar="VERSION", help="The Python in the image, such as 3.11."),
+        click.option("--base", metavar="REF", help="debian:bookworm, debian:trixie, oci:DIR or REGISTRY/NAME:TAG."),
+        click.option("--name", metavar="NAME", help="The image's name."),
+        click.option("--app", metavar="MODULE:NAME", help="Your own ASGI server, such as serve:app."),
+    ):
+        function = option(function)
+    return target(function)
+
+
+def overrides(
+    *,
+    app: str | None,
+    name: str | None,
+    base: str | None,
+    python: str | None,
+    requirements: str | None,
+    golden: str | None,
+) -> dict[str, Any]:
+    """The settings that the shared options stand for, as nested tables."""
+    chosen = {
+        "serve": {"app": app},
+        "image": {"name": name},
+        "base": {"image": base},
+        "python": {"version": python, "requirements": requirements},
+        "test": {"golden": golden},
+    }
+    kept = {table: {key: value for key, value in keys.items() if value} for table, keys in chosen.items()}
+    return {table: keys for table, keys in kept.items() if keys}
+
+
+def open_project(target: Path, **chosen: Any) -> Project:
+    """The project that the shared options describe."""
+    return load_project(target, overrides(**chosen))
+
+
+@contextmanager
+def session(display: Display, *, offline: bool = False) -> Iterator[Session]:
+    """The session of a command, with its progress shown."""
+    with display.progress() as progress:
+        yield Session.from_environment(os.environ, progress=progress, offline=offline)

@@ -1,0 +1,12 @@
+"""Plans: pure functions from a `Project` to `Decision`s with their reasons, one file per decision.
+
+May import `project`, `models` and the requirements half of `lock`; touches no network and writes nothing.
+"""
+
+from lightship.plan.base import BaseChoice
+from lightship.plan.decision import Decision
+from lightship.plan.plan import USER, Plan, make_plan
+from lightship.plan.quantities import human_size
+from lightship.plan.server import Server
+
+__all__ = ["USER", "BaseChoice", "Decision", "Plan", "Server", "human_size", "make_plan"]

@@ -1,0 +1,137 @@
+"""The plan: every decision about an image, made before anything is fetched or built. Reads files, writes none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightship.lock.requirements import RequirementsSource, pins
+from lightship.models import Model, compare, detect
+from lightship.plan.accelerator import Accelerator, decide_accelerator
+from lightship.plan.base import BaseChoice, decide_base
+from lightship.plan.decision import Decision
+from lightship.plan.requirements import decide_requirements
+from lightship.plan.server import Server, decide_server
+from lightship.plan.weights import Delivery, decide_weights
+from lightship.project import Project
+from lightship.project.context import Context, ContextFile, context_file, read_context
+
+USER = "65532:65532"  # distroless's nonroot, which Kubernetes' runAsNonRoot accepts because it is a number
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be built, and why. `warnings` are what the user should know before anything is built."""
+
+    project: Project
+    model: Model | None
+    weights_files: tuple[ContextFile, ...]
+    app_files: tuple[ContextFile, ...]
+    base: Decision[BaseChoice]
+    server: Decision[Server]
+    requirements: Decision[RequirementsSource]
+    accelerator: Decision[Accelerator]
+    weights: Decision[Delivery]
+    layers: Decision[str]
+    compression: Decision[str]
+    pruning: Decision[str]
+    user: Decision[str]
+    proof: Decision[Path | None]
+    warnings: tuple[str, ...]
+
+    def decisions(self) -> Iterator[Decision[object]]:
+        """Every decision, in the order in which a person would ask."""
+        if self.model is not None:
+            yield _model_decision(self.model, self.project)
+        yield from (self.server, self.base, self.requirements, self.accelerator, self.weights)
+        yield from (self.layers, self.compression, self.pruning, self.user, self.proof)
+
+
+def make_plan(project: Project) -> Plan:
+    """Decide everything. Raises ProjectError where the project contradicts itself."""
+    model = detect(project.model) if project.model is not None else None
+    context = _context(project, model)
+    weights = tuple(file for file in context.files if file.is_weights)
+    requirements = decide_requirements(project, model)
+    pinned = pins(requirements.value)
+    return Plan(
+        project=project,
+        model=model,
+        weights_files=weights,
+        app_files=tuple(file for file in context.files if not file.is_weights),
+        base=decide_base(project),
+        server=decide_server(project, model),
+        requirements=requirements,
+        accelerator=decide_accelerator(pinned),
+        weights=decide_weights(weights),
+        layers=Decision(
+            "layers",
+            "by change",
+            "base · environment · heavy wheels · small wheels · runtime · weights · app",
+            "what changes together lies together, the most stable first: a code change sends the last layer only",
+        ),
+        compression=_decide_compression(project),
+        pruning=_decide_pruning(project),
+        user=Decision("user", USER, f"{USER}, files owned by root", "non-root by number, which Kubernetes can check"),
+        proof=_decide_proof(project),
+        warnings=_warnings(model, pinned, context),
+    )
+
+
+def _context(project: Project, model: Model | None) -> Context:
+    """A whole server takes its folder along; a model takes itself, and what `[image] include` names."""
+    image = project.settings.image
+    everything = read_context(project.directory, include=image.include, exclude=image.exclude)
+    if model is None or model.format == "python":
+        return everything
+    own = tuple(context_file(file.relative_to(project.directory).as_posix(), file) for file in model.files)
+    taken = {file.path for file in own}
+    if image.include:
+        chosen = read_context(project.directory, exclude=("**", *(f"!{pattern}" for pattern in image.include)))
+        own += tuple(file for file in chosen.files if file.path not in taken)
+    return Context(tuple(sorted(own, key=lambda file: file.path)))
+
+
+def _model_decision(model: Model, project: Project) -> Decision[object]:
+    path = model.path.relative_to(project.directory) if model.path != project.directory else Path()
+    facts = dict(model.details)
+    shown = " · ".join([model.format, *list(facts.values())[:1]])
+    evidence = tuple(f"{name}: {value}" for name, value in model.details)
+    saved = tuple(f"saved with {package.name} {package.version}" for package in model.packages if package.version)
+    return Decision("model", model.path, shown, f"{path} was read without being loaded or run", (*evidence, *saved))
+
+
+def _decide_compression(project: Project) -> Decision[str]:
+    chosen = project.settings.image.compression
+    reasons = {
+        "zstd": "smaller than gzip and several times as fast to write and to unpack; weights stay plain",
+        "gzip": "[image] compression asks for it; read by every engine and tool",
+        "none": "[image] compression asks for it; the quickest to build and to unpack on a fast network",
+    }
+    return Decision("compression", chosen, chosen, reasons[chosen])
+
+
+def _decide_pruning(project: Project) -> Decision[str]:
+    level = project.settings.image.prune
+    reasons = {
+        "safe": "tests, stubs, headers and static libraries of the wheels are never opened by a server",
+        "none": "[image] prune asks for it",
+    }
+    return Decision("pruning", level, level, reasons[level])
+
+
+def _decide_proof(project: Project) -> Decision[Path | None]:
+    golden = project.golden
+    if golden is None:
+        reason = "there is no golden.json; the image is proven to start and to be healthy only"
+        return Decision("proof", None, "starts and is healthy", reason)
+    shown = f"starts and gives the answer of {golden.name}"
+    return Decision("proof", golden, shown, "a golden request is the only proof that the model works in the image")
+
+
+def _warnings(model: Model | None, pinned: dict[str, str], context: Context) -> tuple[str, ...]:
+    warnings = [*compare(model, pinned), *model.notes] if model else []
+    if context.secrets:
+        warnings.append(f"left out because they hold secrets by their name: {', '.join(context.secrets)}")
+    return tuple(warnings)

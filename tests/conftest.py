@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from lightship.cache import Cache
+from lightship.layers import EPOCH, Compression, Layer, TarWriter, materialise, recipe_key
+from lightship.oci.image import Image, Settings
 from lightship.session import Session
 
 IN_CI = os.environ.get("CI") == "true"
+SERVE = ("httpd", "-f", "-p", "8080", "-h", "/app")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -22,10 +28,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("tool"):
         (name,) = marker.args
         if shutil.which(name) is None:
-            reason = f"the program {name!r} is not installed"
-            if IN_CI:
-                pytest.fail(f"{reason}, but in CI it must be")
-            pytest.skip(reason)
+            absent(f"the program {name!r} is not installed")
+
+
+def absent(reason: str) -> NoReturn:
+    """Skip the test for want of a part of the machine; in CI every part must be there."""
+    if IN_CI:
+        pytest.fail(f"{reason}, but in CI it must be")
+    pytest.skip(reason)
 
 
 @pytest.fixture
@@ -40,3 +50,52 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if chosen := os.environ.get("LIGHTSHIP_TEST_CACHE"):
         return Path(chosen)
     return tmp_path_factory.getbasetemp().parent / "shared-cache"
+
+
+@dataclass(frozen=True)
+class FilesRecipe:
+    """A layer of small files at hand: `{"bin/sh": (content, mode)}`; a text in place of the pair is a symlink."""
+
+    files: dict[str, tuple[bytes, int] | str]
+    kind: str = "app"
+    title: str = "files of a test"
+
+    @property
+    def key(self) -> str:
+        return recipe_key("test-files", 1, repr(sorted(self.files.items())))
+
+    def write(self, tar: TarWriter) -> None:
+        for path, what in sorted(self.files.items()):
+            if isinstance(what, str):
+                tar.symlink(path, what)
+            else:
+                tar.content(path, what[0], mode=what[1])
+
+
+@pytest.fixture
+def make_layer(session: Session) -> Callable[..., Layer]:
+    """`make_layer(files, compression)`: a layer of small files, in the session's cache."""
+
+    def make(files: dict[str, tuple[bytes, int] | str], compression: Compression = Compression.ZSTD) -> Layer:
+        return materialise(FilesRecipe(files), session.cache, compression)
+
+    return make
+
+
+@pytest.fixture
+def busybox_image(session: Session) -> Callable[..., Image]:
+    """`busybox_image(compression)`: an image that really runs, serving /app over HTTP with busybox on port 8080."""
+    program = shutil.which("busybox")
+    if program is None or b"ld-linux" in Path(program).read_bytes():
+        absent("a static busybox is not installed")
+
+    def make(compression: Compression = Compression.ZSTD, command: tuple[str, ...] = SERVE) -> Image:
+        assert program is not None
+        content = Path(program).read_bytes()
+        system = {"bin/busybox": (content, 0o755), "bin/sh": "busybox", "tmp/.keep": (b"", 0o644)}
+        app = {"app/hello.txt": (b"hello from a container\n", 0o644)}
+        layers = [materialise(FilesRecipe(files), session.cache, compression) for files in (system, app)]
+        settings = Settings(entrypoint=("/bin/busybox", *command), environment=(("GREETING", "ahoy"),))
+        return Image(tuple(layers), settings, created=EPOCH)
+
+    return make

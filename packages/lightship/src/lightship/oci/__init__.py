@@ -1,0 +1,23 @@
+"""OCI images: values and their documents, and the places where they are written to and read from.
+
+`image` makes images; `layout` and `archive` write them; `published` reads what others published, from a layout or
+from a `registry` by its `name` and with the user's `credentials`. May import `layers`, `cache`, `session`,
+`progress` and `errors`; knows nothing of projects, plans, bases or engines. The registry client is imported where
+it is used, because HTTP takes long to load.
+"""
+
+from lightship.oci.archive import write_archive
+from lightship.oci.image import Healthcheck, Image, Platform, Settings
+from lightship.oci.layout import open_layout, write_layout
+from lightship.oci.name import Reference
+
+__all__ = [
+    "Healthcheck",
+    "Image",
+    "Platform",
+    "Reference",
+    "Settings",
+    "open_layout",
+    "write_archive",
+    "write_layout",
+]

@@ -1,0 +1,227 @@
+"""OCI image layouts on disk: one directory per image, written from the cache and read with verification.
+
+The format is image-spec's image-layout.md: `oci-layout`, `index.json` and `blobs/sha256/<hex>`. Blobs are hard
+links to the cache where the file system allows it, so a layout costs no space and next to no time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from lightship.cache import CHUNK, Cache, storing
+from lightship.errors import IntegrityError, ProjectError, StorageError
+from lightship.oci.image import INDEX_TYPE, MANIFEST_TYPE, Image, canonical_json, digest_of
+from lightship.oci.name import DEFAULT_TAG, Reference
+from lightship.oci.published import MAX_DOCUMENT, Descriptor, Index, parse, read_document
+
+REF_NAME = "org.opencontainers.image.ref.name"  # the tag, by image-spec annotations.md
+CONTAINERD_NAME = "io.containerd.image.name"  # the full name, read by containerd and by Docker since version 25
+LAYOUT_FILE = canonical_json({"imageLayoutVersion": "1.0.0"})
+_UNSAFE_TO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
+
+
+def write_layout(image: Image, cache: Cache, directory: Path, *, name: str) -> Path:
+    """Write the image as a layout and return the directory.
+
+    A layout holds one image; one that is there already is replaced, and blobs that it no longer needs are removed.
+    Blobs come first and `index.json` last, by rename, so a reader sees the old image or the new one. Where nothing
+    changed, nothing is written.
+
+    Args:
+        name: What the image is called, as in `docker run NAME`; `:latest` where it has no tag.
+
+    Raises:
+        StorageError: The directory holds something else, or cannot be written.
+        IntegrityError: A layer is not in the cache any more.
+    """
+    index = layout_index(image, name)
+    if _is_complete(image, directory, index):
+        return directory
+    with cache.lock(f"layout-{digest_of(os.fsencode(directory.absolute()))[-16:]}"), storing(directory):
+        _refuse_to_overwrite(directory)
+        blobs = directory / "blobs" / "sha256"
+        blobs.mkdir(parents=True, exist_ok=True)
+        for digest, content in documents(image):
+            _write(blobs / digest.removeprefix("sha256:"), content)
+        for layer in image.layers:
+            _link(cache, layer.digest, layer.size, blobs / layer.digest.removeprefix("sha256:"))
+        _write(directory / "oci-layout", LAYOUT_FILE)
+        _write(directory / "index.json", index)
+        _remove_others(image, blobs)
+    return directory
+
+
+def layout_index(image: Image, name: str) -> bytes:
+    """`index.json` of a layout that holds this one image."""
+    reference = Reference.parse(name)
+    entry = {
+        "mediaType": MANIFEST_TYPE,
+        "digest": image.digest,
+        "size": len(image.manifest),
+        "platform": {"os": image.platform.os, "architecture": image.platform.architecture},
+        "annotations": {
+            REF_NAME: reference.tag or DEFAULT_TAG,
+            CONTAINERD_NAME: f"{reference.name}:{reference.tag or DEFAULT_TAG}",
+        },
+    }
+    return canonical_json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]})
+
+
+def documents(image: Image) -> tuple[tuple[str, bytes], ...]:
+    """Manifest and config, with their digests."""
+    return ((image.digest, image.manifest), (image.config_digest, image.config))
+
+
+def _is_complete(image: Image, directory: Path, index: bytes) -> bool:
+    """Whether the layout says what it should and every blob is there with its size."""
+    try:
+        if (directory / "index.json").read_bytes() != index or not (directory / "oci-layout").is_file():
+            return False
+        found = {entry.name: entry.stat().st_size for entry in os.scandir(directory / "blobs" / "sha256")}
+    except OSError:
+        return False
+    return found == _expected(image)
+
+
+def _expected(image: Image) -> dict[str, int]:
+    sizes = {digest: len(content) for digest, content in documents(image)}
+    sizes |= {layer.digest: layer.size for layer in image.layers}
+    return {digest.removeprefix("sha256:"): size for digest, size in sizes.items()}
+
+
+def _refuse_to_overwrite(directory: Path) -> None:
+    """Only an empty place or a layout with one image may be written over."""
+    hint = "Choose a directory that is empty or does not exist."
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise StorageError(f"{directory} is a file, and an OCI layout is a directory.", hint=hint)
+    if not any(directory.iterdir()):
+        return
+    if not (directory / "oci-layout").is_file():
+        if (directory / "blobs").is_dir() and not (directory / "index.json").exists():
+            return  # a first write that was cut short
+        raise StorageError(f"{directory} holds other files; an OCI layout is not written among them.", hint=hint)
+    try:
+        index = parse((directory / "index.json").read_bytes(), Index, str(directory / "index.json"))
+    except (FileNotFoundError, IntegrityError):
+        return
+    if len(index.manifests) > 1:
+        raise StorageError(f"The layout {directory} holds {len(index.manifests)} images, not one.", hint=hint)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Put small content in place, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _link(cache: Cache, digest: str, size: int, target: Path) -> None:
+    """Put a blob in place: a hard link where possible, else a copy."""
+    if not cache.has_blob(digest, size):
+        raise IntegrityError(f"The layer {digest} is not in the cache any more.", hint="Build again.")
+    if target.is_file() and target.stat().st_size == size:
+        return
+    source = cache.blob_path(digest)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        temporary.unlink(missing_ok=True)
+        try:
+            temporary.hardlink_to(source)
+        except OSError as error:
+            if error.errno not in _UNSAFE_TO_LINK:
+                raise
+            shutil.copyfile(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _remove_others(image: Image, blobs: Path) -> None:
+    needed = _expected(image)
+    for path in blobs.iterdir():
+        if path.name not in needed and not path.is_dir():
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class LayoutSource:
+    """An image in a layout, as a `published.Source`."""
+
+    directory: Path
+    tag: str | None
+    chosen: Descriptor
+
+    def __str__(self) -> str:
+        return f"oci:{self.directory}" + (f":{self.tag}" if self.tag else "")
+
+    def top(self) -> tuple[str, bytes]:
+        return self.chosen.media_type, read_document(self, self.chosen)
+
+    def document(self, descriptor: Descriptor) -> bytes:
+        with self._open(descriptor) as file:
+            return file.read(descriptor.size + 1)
+
+    @contextmanager
+    def blob(self, descriptor: Descriptor) -> Iterator[Iterator[bytes]]:
+        with self._open(descriptor) as file:
+            yield iter(lambda: file.read(CHUNK), b"")
+
+    @contextmanager
+    def _open(self, descriptor: Descriptor) -> Iterator[BinaryIO]:
+        path = self.directory / "blobs" / "sha256" / descriptor.digest.removeprefix("sha256:")
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            raise IntegrityError(
+                f"{self} lacks the blob {descriptor.digest} ({error.strerror}).",
+                hint="Copy the layout again, with every blob (`skopeo copy --preserve-digests`).",
+            ) from error
+        with file:
+            yield file
+
+
+def open_layout(directory: Path, tag: str | None = None) -> LayoutSource:
+    """Find an image in a layout: the one with the tag, or the only one.
+
+    The result is read with `published.read_image`, which verifies what it reads.
+    """
+    name = f"oci:{directory}"
+    try:
+        with (directory / "index.json").open("rb") as file:
+            content = file.read(MAX_DOCUMENT + 1)
+    except OSError as error:
+        raise ProjectError(
+            f"{directory} is not an OCI layout: {directory / 'index.json'} cannot be read ({error.strerror}).",
+            hint="Give the directory that holds `index.json`; `skopeo copy SOURCE oci:DIRECTORY` makes one.",
+        ) from error
+    if len(content) > MAX_DOCUMENT:
+        raise IntegrityError(f"The index of {name} has more than {MAX_DOCUMENT} bytes.")
+    index = parse(content, Index, f"the index of {name}")
+    tags = [(entry.annotations or {}).get(REF_NAME) for entry in index.manifests]
+    chosen = [entry for entry, found in zip(index.manifests, tags, strict=True) if tag is None or found == tag]
+    if len(chosen) == 1:
+        return LayoutSource(directory, tag, chosen[0])
+    if not chosen and not tag:
+        raise ProjectError(f"The layout {directory} is empty.")
+    offered = ", ".join(sorted(found for found in tags if found)) or "no tags"
+    if chosen and not tag:
+        raise ProjectError(
+            f"The layout {directory} holds {len(chosen)} images.", hint=f"Say which: {name}:TAG ({offered})."
+        )
+    problem = f"holds {len(chosen)} images" if chosen else "holds no image"
+    raise ProjectError(f"The layout {directory} {problem} with the tag {tag!r}.", hint=f"It has: {offered}.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -70,12 +70,14 @@ def download_all(
     *,
     title: str | None = None,
     credentials: Credentials | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> dict[str, Path]:
     """Fetch what the cache does not hold yet.
 
     Args:
         title: What is being fetched as a whole, for the progress display.
         credentials: User names and passwords by origin, for URLs that carry none.
+        headers: Sent with every request; an Authorization is not sent on to where a redirect leads.
 
     Returns: the blob of each download in the cache, by its sha256.
 
@@ -89,7 +91,7 @@ def download_all(
         sizes = [download.size for download in missing]
         total = sum(size for size in sizes if size is not None) if None not in sizes else None
         name = title or (missing[0].title if len(missing) == 1 else f"{len(missing)} files")
-        with session.progress.task(name, total) as task, closing(_Fetcher(session, credentials)) as fetcher:
+        with session.progress.task(name, total) as task, closing(_Fetcher(session, credentials, headers)) as fetcher:
             fetcher.advance = task.advance
             _all_of(missing, fetcher)
     return {sha256: cache.blob_path(download.digest) for sha256, download in wanted.items()}
@@ -102,6 +104,7 @@ def fetch_bytes(
     limit: int,
     accept: str | None = None,
     credentials: Credentials | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> bytes:
     """The content of a URL, at most `limit` bytes; the caller verifies it.
 
@@ -116,9 +119,10 @@ def fetch_bytes(
             if len(content) > limit:
                 raise TransferError(f"more than the {limit} bytes that are reasonable", "corrupt")
 
-    with closing(_Fetcher(session, credentials)) as fetcher:
+    asked = dict(headers or {}) | ({"Accept": accept} if accept else {})
+    with closing(_Fetcher(session, credentials, asked)) as fetcher:
         try:
-            fetcher.fetch(url, collect, lambda: 0, headers={"Accept": accept} if accept else {})
+            fetcher.fetch(url, collect, lambda: 0)
         except TransferError as error:
             raise _failure(
                 Download((url,), "", None, "it"), [(url, error)], f"Could not read {masked(url)}"
@@ -129,8 +133,11 @@ def fetch_bytes(
 class _Fetcher:
     """Reads URLs, again where that may help, until it is closed."""
 
-    def __init__(self, session: Session, credentials: Credentials | None) -> None:
+    def __init__(
+        self, session: Session, credentials: Credentials | None, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._transport = Transport(session.environ, CONNECTIONS, credentials)
+        self._headers = dict(headers or {})
         self._offline = session.offline
         self._stop = threading.Event()
         self.cache = session.cache
@@ -142,19 +149,13 @@ class _Fetcher:
 
     stop = close
 
-    def fetch(
-        self,
-        url: str,
-        receive: Callable[[int, Iterator[bytes]], None],
-        received: Callable[[], int],
-        headers: dict[str, str] | None = None,
-    ) -> None:
+    def fetch(self, url: str, receive: Callable[[int, Iterator[bytes]], None], received: Callable[[], int]) -> None:
         """Pass the content of a URL to `receive(start, pieces)`; `received()` bytes of it are there already."""
         failed, best, tag = 0, received(), None
         while True:
             try:
                 start = received()
-                with self._open(url, start, tag, headers or {}) as (start, tag, pieces):
+                with self._open(url, start, tag) as (start, tag, pieces):
                     receive(start, pieces)
                 return
             except TransferError as error:
@@ -167,9 +168,7 @@ class _Fetcher:
                     raise
 
     @contextmanager
-    def _open(
-        self, url: str, start: int, tag: str | None, headers: dict[str, str]
-    ) -> Iterator[tuple[int, str | None, Iterator[bytes]]]:
+    def _open(self, url: str, start: int, tag: str | None) -> Iterator[tuple[int, str | None, Iterator[bytes]]]:
         """The content from `start` on, or from where the source chose to begin, and the tag of its version."""
         if (path := local_path(url)) is not None:
             with _local(path) as file:
@@ -177,22 +176,22 @@ class _Fetcher:
             return
         if self._offline:
             raise TransferError("offline and not in the cache", "unreachable")
-        with closing(self._answer(url, start, tag, headers)) as response:
+        with closing(self._answer(url, start, tag)) as response:
             begins = _first_byte(response.headers.get("Content-Range", "")) if response.status == 206 else 0
             if begins not in (0, start):
                 raise TransferError("the server sent another part of the file than was asked for", "refused")
             found = response.headers.get("ETag", "")
             yield begins, found if found.startswith('"') else None, self._pieces(lambda: _read_response(response))
 
-    def _answer(self, url: str, start: int, tag: str | None, headers: dict[str, str]) -> BaseHTTPResponse:
+    def _answer(self, url: str, start: int, tag: str | None) -> BaseHTTPResponse:
         if start:
             part = {"Range": f"bytes={start}-"} | ({"If-Range": tag} if tag else {})
             try:
-                return self._transport.open(url, headers | part)
+                return self._transport.open(url, self._headers | part)
             except TransferError as error:
                 if error.status != RANGE_NOT_SATISFIABLE:
                     raise
-        return self._transport.open(url, headers)
+        return self._transport.open(url, self._headers)
 
     def _pieces(self, read: Callable[[], bytes]) -> Iterator[bytes]:
         while piece := read():

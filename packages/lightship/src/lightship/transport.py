@@ -47,10 +47,18 @@ class TransferError(Exception):
         retry: Whether the same request may well succeed in a moment.
         wait: Seconds that the server asked us to wait.
         status: The HTTP status, where there was one.
+        challenge: What the server wants to see as credentials (the WWW-Authenticate header), where it said so.
     """
 
     def __init__(
-        self, reason: str, kind: Kind, *, retry: bool = False, wait: float = 0, status: int | None = None
+        self,
+        reason: str,
+        kind: Kind,
+        *,
+        retry: bool = False,
+        wait: float = 0,
+        status: int | None = None,
+        challenge: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -58,6 +66,7 @@ class TransferError(Exception):
         self.retry = retry
         self.wait = wait
         self.status = status
+        self.challenge = challenge
 
 
 class Transport:
@@ -79,6 +88,8 @@ class Transport:
     def open(self, url: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> BaseHTTPResponse:
         """The answer to a request, 200 or 206, its body not read yet. The caller closes it.
 
+        An Authorization among the headers takes the place of other credentials, and goes to the URL's origin only.
+
         Raises `TransferError` for any other answer, and for none.
         """
         asked = {"User-Agent": f"lightship/{__version__}", "Accept-Encoding": "identity", **(headers or {})}
@@ -90,7 +101,9 @@ class Transport:
             location = response.headers.get("Location")
             if response.status not in (301, 302, 303, 307, 308) or not location:
                 raise _refusal(response)
-            url = _redirected(url, location)
+            origin, url = origin_of(url), _redirected(url, location)
+            if origin_of(url) != origin:
+                asked.pop("Authorization", None)
         raise TransferError(f"redirected more than {REDIRECTS} times", "refused")
 
     def _request(self, method: str, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
@@ -100,7 +113,7 @@ class Transport:
         if split.scheme not in _PORTS or not split.hostname:
             raise TransferError("not an http, https or file URL", "refused")
         sent = dict(headers)
-        if found := self._credentials_for(split):
+        if "Authorization" not in sent and (found := self._credentials_for(split)):
             sent.update(urllib3.make_headers(basic_auth=":".join(found)))
         try:
             return self._pool(split).request(
@@ -286,6 +299,7 @@ def _refusal(response: BaseHTTPResponse) -> TransferError:
         retry=status in _RETRIED,
         wait=float(wait) if wait.isascii() and wait.isdigit() else 0,
         status=status,
+        challenge=response.headers.get("WWW-Authenticate"),
     )
 
 

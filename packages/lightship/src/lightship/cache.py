@@ -5,6 +5,7 @@ Layout of the directory (versioned as a whole, so that a change of layout never 
     v1/blobs/sha256/<hex>           immutable bytes: downloads, layers, configs, manifests
     v1/records/<kind>/<key>.json    what was derived from what, e.g. wheel layer key -> digest, diff ID, size
     v1/trees/<kind>/<key>/          unpacked directories, e.g. a root file system for the embedded engine
+    v1/images/<name>/               the OCI layout of each image that was built, its blobs hard links to the above
     v1/locks/<name>                 advisory locks, so that parallel builds do not do the same work twice
     v1/tmp/                         writes under way
 
@@ -24,7 +25,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,11 +57,15 @@ class Cache:
 
     def has_blob(self, digest: str, size: int | None = None) -> bool:
         """Whether the blob is here (and has `size` bytes, where given)."""
+        path = self.blob_path(digest)
         try:
-            found = self.blob_path(digest).stat()
+            found = path.stat()
         except FileNotFoundError:
             return False
-        return size is None or found.st_size == size
+        if size is not None and found.st_size != size:
+            return False
+        _mark_used(path, found.st_mtime)
+        return True
 
     @contextmanager
     def new_blob(self) -> Iterator[BlobWriter]:
@@ -122,6 +128,7 @@ class Cache:
         """The unpacked directory `key`, made by `fill(empty_directory)` if it is not there yet."""
         target = self.tree_path(kind, key)
         if target.is_dir():
+            _mark_used(target, target.stat().st_mtime)
             return target
         with self.lock(f"tree-{kind}-{key}"):
             if target.is_dir():
@@ -189,10 +196,58 @@ class Cache:
             if old:
                 remove_tree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
+    # What it holds, and making it smaller
+
+    def image_path(self, name: str) -> Path:
+        """Where the OCI layout of the image `name` lies."""
+        return self.root / "images" / name.replace("/", "_").replace(":", "_")
+
+    def entries(self) -> list[Entry]:
+        """Everything that can be removed by itself, least recently used first. All of it can be made again."""
+        found: list[Entry] = []
+        for kind, pattern in (("blob", "blobs/sha256/*"), ("tree", "trees/*/*"), ("image", "images/*")):
+            for path in self.root.glob(pattern):
+                try:
+                    status = path.stat()
+                    size = status.st_size if kind == "blob" else _tree_size(path)
+                except FileNotFoundError:  # another process prunes too
+                    continue
+                found.append(Entry(kind, path, size, status.st_mtime))
+        return sorted(found, key=lambda entry: entry.last_used)
+
+    def prune(self, *, unused_for: float = 0.0, keep_bytes: int | None = None) -> tuple[int, int]:
+        """Remove what was not used for `unused_for` seconds, and the least recently used until `keep_bytes` are left.
+
+        Returns how many entries went and how many bytes they had. A build that runs meanwhile makes again what it
+        misses.
+        """
+        entries = self.entries()
+        total = sum(entry.size for entry in entries)
+        removed = freed = 0
+        for entry in entries:
+            stale = entry.last_used <= time.time() - unused_for
+            if not (stale if keep_bytes is None else total > keep_bytes):
+                continue
+            with storing(entry.path):
+                entry.path.unlink(missing_ok=True) if entry.kind == "blob" else remove_tree(entry.path)
+            removed, freed, total = removed + 1, freed + entry.size, total - entry.size
+        self.sweep()
+        return removed, freed
+
     @staticmethod
     def _place(path: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something in the cache: a blob, an unpacked tree or an image's layout. `last_used` is in seconds since 1970."""
+
+    kind: str
+    path: Path
+    size: int
+    last_used: float
 
 
 class BlobWriter:
@@ -231,6 +286,19 @@ def storage_error(error: OSError, path: Path) -> LightshipError:
         hint = "Set LIGHTSHIP_CACHE to a directory that you may write to, or mend the permissions of this one."
         return StorageError(f"No permission to write {path} ({error.strerror}).", hint=hint)
     return StorageError(f"Could not write {path}: {error.strerror or error}.")
+
+
+def _mark_used(path: Path, last_used: float) -> None:
+    """Note the use of an entry for `prune`; at most once an hour, and never a reason to fail (read-only caches)."""
+    if last_used < time.time() - 3600:
+        with suppress(OSError):
+            os.utime(path)
+
+
+def _tree_size(path: Path) -> int:
+    """Bytes of a tree's own files; a file with further hard links belongs to the blob or tree that it came from."""
+    sizes = (file.lstat() for file in path.rglob("*"))
+    return sum(status.st_size for status in sizes if status.st_nlink == 1)
 
 
 def remove_tree(path: Path) -> None:

@@ -6,7 +6,7 @@ May import `project`, `models` and the requirements half of `lock`; touches no n
 from lightship.plan.base import BaseChoice
 from lightship.plan.decision import Decision
 from lightship.plan.plan import USER, Plan, make_plan
-from lightship.plan.quantities import human_size
 from lightship.plan.server import Server
+from lightship.quantities import human_size
 
 __all__ = ["USER", "BaseChoice", "Decision", "Plan", "Server", "human_size", "make_plan"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from lightship.plan.decision import Decision
-from lightship.plan.quantities import human_size
 from lightship.project.context import ContextFile
+from lightship.quantities import human_size
 
 Delivery = Literal["bake"]
 

@@ -158,4 +158,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
             out, position = out + re.escape(rest[1]), position + 2
         else:
             out, position = out + re.escape(rest[0]), position + 1
-    return re.compile(out + r"(?:/.*)?\Z", re.DOTALL)
+    try:
+        return re.compile(out + r"(?:/.*)?\Z", re.DOTALL)
+    except re.error as error:
+        raise ProjectError(f"The ignore pattern {pattern!r} is not valid: {error}.") from error

@@ -53,11 +53,11 @@ def _explained(message: str, source: str) -> ProjectError:
 
 
 def _nearest(key: str) -> str:
-    known = list(known_keys())
+    known = [name for name in known_keys() if name.count(".") == key.count(".")]
     if near := difflib.get_close_matches(key, known, n=1, cutoff=0.6):
         return f"Did you mean {near[0]}?"
     last = key.rpartition(".")[2]
-    if near := [name for name in known if name.rpartition(".")[2] == last]:
+    if near := [name for name in known_keys() if name.rpartition(".")[2] == last]:
         return f"Did you mean {near[0]}?"
     table = key.rpartition(".")[0]
     siblings = [name for name in known if name.rpartition(".")[0] == table]

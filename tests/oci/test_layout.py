@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from lightship.errors import IntegrityError, ProjectError, StorageError
+from lightship.errors import IntegrityError, NetworkError, ProjectError, StorageError
 from lightship.layers import Compression
 from lightship.oci.image import Image, Platform
 from lightship.oci.layout import open_layout, write_layout
-from lightship.oci.published import pull_blob, read_image
+from lightship.oci.published import read_image
 from lightship.session import Session
 
 MakeImage = Callable[..., Image]
@@ -132,17 +132,17 @@ def test_a_changed_blob_is_refused(session: Session, small_image: MakeImage, tmp
     blob.write_bytes(bytes(len(blob.read_bytes())))
     source = open_layout(directory)
     descriptor = read_image(source, Platform()).manifest.layers[0]
-    with pytest.raises(IntegrityError, match="wrong bytes"):
-        pull_blob(source, descriptor, session.cache)
+    with pytest.raises(IntegrityError, match="sha256 is"):
+        source.pull([descriptor], session)
     blob.write_bytes(b"short")
-    with pytest.raises(IntegrityError, match="only 5 bytes"):
-        pull_blob(source, descriptor, session.cache)
+    with pytest.raises(IntegrityError, match="5 bytes instead of"):
+        source.pull([descriptor], session)
     blob.write_bytes(bytes(descriptor.size + 1))
-    with pytest.raises(IntegrityError, match="wrong bytes"):
-        pull_blob(source, descriptor, session.cache)
+    with pytest.raises(IntegrityError, match="more than"):
+        source.pull([descriptor], session)
     blob.unlink()
-    with pytest.raises(IntegrityError, match="lacks the blob"):
-        pull_blob(source, descriptor, session.cache)
+    with pytest.raises(NetworkError, match="there is no such file"):
+        source.pull([descriptor], session)
     assert not session.cache.has_blob(descriptor.digest)
     assert not list((session.cache.root / "tmp").iterdir())
 

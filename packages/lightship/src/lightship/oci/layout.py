@@ -9,17 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from lightship.cache import CHUNK, Cache, storing
+from lightship.cache import Cache, storing
 from lightship.errors import IntegrityError, ProjectError, StorageError
 from lightship.oci.image import INDEX_TYPE, MANIFEST_TYPE, Image, canonical_json, digest_of
 from lightship.oci.name import DEFAULT_TAG, Reference
-from lightship.oci.published import MAX_DOCUMENT, Descriptor, Index, parse, read_document
+from lightship.oci.published import MAX_DOCUMENT, Descriptor, Index, layer_download, parse, read_document
+from lightship.session import Session
 
 REF_NAME = "org.opencontainers.image.ref.name"  # the tag, by image-spec annotations.md
 CONTAINERD_NAME = "io.containerd.image.name"  # the full name, read by containerd and by Docker since version 25
@@ -169,30 +168,29 @@ class LayoutSource:
     def __str__(self) -> str:
         return f"oci:{self.directory}" + (f":{self.tag}" if self.tag else "")
 
-    def top(self) -> tuple[str, bytes]:
-        return self.chosen.media_type, read_document(self, self.chosen)
+    def top(self) -> bytes:
+        return read_document(self, self.chosen)
 
     def document(self, descriptor: Descriptor) -> bytes:
-        with self._open(descriptor) as file:
-            return file.read(descriptor.size + 1)
-
-    @contextmanager
-    def blob(self, descriptor: Descriptor) -> Iterator[Iterator[bytes]]:
-        with self._open(descriptor) as file:
-            yield iter(lambda: file.read(CHUNK), b"")
-
-    @contextmanager
-    def _open(self, descriptor: Descriptor) -> Iterator[BinaryIO]:
-        path = self.directory / "blobs" / "sha256" / descriptor.digest.removeprefix("sha256:")
+        path = self._path(descriptor)
         try:
-            file = path.open("rb")
+            with path.open("rb") as file:
+                return file.read(descriptor.size + 1)
         except OSError as error:
             raise IntegrityError(
                 f"{self} lacks the blob {descriptor.digest} ({error.strerror}).",
                 hint="Copy the layout again, with every blob (`skopeo copy --preserve-digests`).",
             ) from error
-        with file:
-            yield file
+
+    def pull(self, layers: Sequence[Descriptor], session: Session) -> None:
+        from lightship.download import download_all
+
+        download_all(
+            [layer_download(layer, str(self._path(layer))) for layer in layers], session, title="base layers"
+        )
+
+    def _path(self, descriptor: Descriptor) -> Path:
+        return self.directory / "blobs" / "sha256" / descriptor.digest.removeprefix("sha256:")
 
 
 def open_layout(directory: Path, tag: str | None = None) -> LayoutSource:

@@ -1,25 +1,24 @@
 """Images that somebody else published: their manifests and configs, read with bounds, and where they come from.
 
-A `Source` (an OCI layout, a registry) hands out documents and blobs; the functions here walk from an index to one
-platform's manifest and config, believe nothing that does not match its digest and size, and keep what they were
-given byte for byte, because a digest is over bytes.
+A `Source` (an OCI layout, a registry) hands out documents and layers; the functions here walk from an index to one
+platform's manifest and config, and believe nothing that does not match its digest and size.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import msgspec
 
-from lightship.cache import Cache
-from lightship.errors import IntegrityError, LightshipError, ProjectError
+from lightship.errors import IntegrityError, ProjectError
 from lightship.layers import Compression
 from lightship.oci.image import CONFIG_TYPE, INDEX_TYPE, MANIFEST_TYPE, Platform, digest_of
-from lightship.progress import Progress, Silent
+from lightship.session import Session
+
+if TYPE_CHECKING:
+    from lightship.download import Download
 
 DOCKER_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -120,28 +119,29 @@ class PublishedImage:
 
 
 class Source(Protocol):
-    """Where a published image comes from. What it hands out is verified by the functions of this module."""
+    """Where a published image comes from."""
 
     def __str__(self) -> str:
         """Its name, for messages."""
         ...
 
-    def top(self) -> tuple[str, bytes]:
-        """Media type and bytes of the manifest or index that the source's reference names."""
+    def top(self) -> bytes:
+        """The manifest or index that the source's reference names, verified where the reference has a digest."""
         ...
 
     def document(self, descriptor: Descriptor) -> bytes:
-        """A manifest, index or config; of at most `descriptor.size` bytes."""
+        """A manifest, index or config, of little more than `descriptor.size` bytes; the caller verifies it."""
         ...
 
-    def blob(self, descriptor: Descriptor) -> AbstractContextManager[Iterator[bytes]]:
-        """The bytes of a layer, in pieces."""
+    def pull(self, layers: Sequence[Descriptor], session: Session) -> None:
+        """Bring layers into the cache, verified while they stream; those that it has are not touched."""
         ...
 
 
 def read_image(source: Source, platform: Platform) -> PublishedImage:
     """Follow a source's reference to the manifest and config of one platform."""
-    media_type, content = source.top()
+    content = source.top()
+    media_type = document_type(content, source)
     for _ in range(MAX_NESTING):
         if media_type not in INDEX_TYPES:
             break
@@ -207,41 +207,40 @@ def read_document(source: Source, descriptor: Descriptor) -> bytes:
         )
     content = source.document(descriptor)
     if len(content) != descriptor.size or digest_of(content) != descriptor.digest:
-        raise _mismatch(source, descriptor, len(content))
+        raise IntegrityError(
+            f"{source} gave the wrong bytes for {descriptor.digest}: they do not hash to it, "
+            f"or are not the {descriptor.size} bytes that were announced.",
+            hint="The source, or something between you and it, is damaged. Nothing was kept.",
+        )
     return content
 
 
-def pull_blob(source: Source, descriptor: Descriptor, cache: Cache, progress: Progress | None = None) -> None:
-    """Bring a layer into the cache, verified while it streams; nothing to do where the cache has it."""
-    if cache.has_blob(descriptor.digest, descriptor.size):
-        return
-    title = f"base layer {descriptor.digest.removeprefix('sha256:')[:12]}"
-    with (
-        (progress or Silent()).task(title, descriptor.size) as task,
-        source.blob(descriptor) as chunks,
-        cache.temporary_file() as path,
-    ):
-        hashed, size = hashlib.sha256(), 0
-        with path.open("wb") as file:
-            for chunk in chunks:
-                size += len(chunk)
-                if size > descriptor.size:
-                    raise _mismatch(source, descriptor, size)
-                hashed.update(chunk)
-                file.write(chunk)
-                task.advance(len(chunk))
-        if size != descriptor.size or "sha256:" + hashed.hexdigest() != descriptor.digest:
-            raise _mismatch(source, descriptor, size)
-        cache.keep_file(path, descriptor.digest)
+def document_type(content: bytes, source: object) -> str:
+    """Whether a document is a manifest or an index.
+
+    `mediaType` is optional in both. Without it the document may have the fields of one of them only, or two readers
+    could see two different images (the distribution specification's CVE-2021-41190).
+    """
+    kind = parse(content, _Kind, f"the manifest of {source}")
+    is_index, is_manifest = kind.manifests is not None, kind.config is not None or kind.layers is not None
+    if is_index == is_manifest:
+        raise IntegrityError(f"{source} is neither an image nor an index of images.")
+    return kind.media_type or (INDEX_TYPE if is_index else MANIFEST_TYPE)
 
 
-def _mismatch(source: Source, descriptor: Descriptor, size: int) -> LightshipError:
-    got = f"{size} bytes of another content" if size == descriptor.size else f"{size} bytes and counting"
-    got = got if size >= descriptor.size else f"only {size} bytes"
-    return IntegrityError(
-        f"{source} gave the wrong bytes for {descriptor.digest}: expected {descriptor.size} bytes, got {got}.",
-        hint="The source, or something between you and it, is damaged. Nothing was kept.",
-    )
+class _Kind(msgspec.Struct, frozen=True, rename="camel"):
+    media_type: str | None = None
+    manifests: object = None
+    config: object = None
+    layers: object = None
+
+
+def layer_download(layer: Descriptor, url: str) -> Download:
+    """How a layer is fetched from a URL or a path."""
+    from lightship.download import Download
+
+    name = layer.digest.removeprefix("sha256:")
+    return Download(urls=(url,), sha256=name, size=layer.size, title=f"the base's layer {name[:12]}")
 
 
 T = TypeVar("T")

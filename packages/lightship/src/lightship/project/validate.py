@@ -54,13 +54,12 @@ def _explained(message: str, source: str) -> ProjectError:
 
 def _nearest(key: str) -> str:
     known = [name for name in known_keys() if name.count(".") == key.count(".")]
-    if near := difflib.get_close_matches(key, known, n=1, cutoff=0.6):
-        return f"Did you mean {near[0]}?"
-    last = key.rpartition(".")[2]
-    if near := [name for name in known_keys() if name.rpartition(".")[2] == last]:
-        return f"Did you mean {near[0]}?"
-    table = key.rpartition(".")[0]
+    table, _, last = key.rpartition(".")
     siblings = [name for name in known if name.rpartition(".")[0] == table]
+    if near := difflib.get_close_matches(last, [name.rpartition(".")[2] for name in siblings], n=1):
+        return f"Did you mean {f'{table}.{near[0]}' if table else near[0]}?"
+    if elsewhere := [name for name in known_keys() if name.rpartition(".")[2] == last]:
+        return f"Did you mean {elsewhere[0]}?"
     return f"Valid here: {', '.join(sorted(siblings))}."
 
 

@@ -57,6 +57,10 @@ test: $(VENV)/.dev models  ## Run all tests but the slow ones
 test-slow: $(VENV)/.dev models  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -n auto -m slow $(PYTEST_ARGS)
 
+.PHONY: bench-build
+bench-build: $(VENV)/.dev models  ## Measure builds against the textbook Dockerfile on a real Docker engine
+	$(BIN)/python -m bench.build $(BENCH_ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## ruff (rules and format) and mypy (strict)
 	$(BIN)/ruff check .

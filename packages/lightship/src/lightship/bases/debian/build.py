@@ -1,0 +1,69 @@
+"""From a lock to a base that images are built upon."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from lightship.bases.base import Base, Interpreter
+from lightship.bases.debian.filesystem import unpack
+from lightship.bases.debian.lock import DebianLock
+from lightship.bases.debian.recipe import TREES, DebianRecipe
+from lightship.bases.debian.runtime import RELEASES
+from lightship.bases.debian.streams import ByteStream
+from lightship.bases.debian.tarball import TarReader
+from lightship.layers import Compression, Layer, materialise, plain_tar
+from lightship.session import Session
+
+ENVIRONMENT = (
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("LANG", "C.UTF-8"),
+)
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # the kernel's names for Debian's architectures
+
+
+def build_debian(
+    lock: DebianLock,
+    session: Session,
+    compression: Compression,
+    *,
+    mirror: str | None = None,
+) -> Base:
+    """The base of a lock. Where its layer is in the cache, nothing else is touched.
+
+    Args:
+        mirror: `[base] mirror`, for the packages that the cache lacks; None for the environment's or the host's.
+
+    Raises: `NetworkError` naming the packages that have left the mirror, `IntegrityError` for a package that does not
+        match its hash or breaks the format's rules.
+    """
+    native = _MACHINES.get(platform.machine()) == lock.architecture
+    recipe = DebianRecipe(lock, session, mirror, bytecode=native)
+    layer = materialise(recipe, session.cache, compression)
+    if not native and not layer.from_cache:
+        session.progress.note(
+            f"The standard library of the {lock.architecture} base has no bytecode: its Python does not run here."
+        )
+    return Base(
+        reference=f"debian:{lock.codename}",
+        digest=None,
+        architecture=lock.architecture,
+        layers=(layer,),
+        interpreter=Interpreter(
+            path=lock.interpreter_path,
+            version=lock.python_version,
+            root=lambda: root_directory(recipe.key, layer, session),
+        ),
+        environment=ENVIRONMENT,
+        os_release=RELEASES[lock.codename].pretty_name,
+    )
+
+
+def root_directory(key: str, layer: Layer, session: Session) -> Path:
+    """The base, unpacked: where the build left it, or from its layer if that has gone from the cache."""
+
+    def fill(directory: Path) -> None:
+        with plain_tar(layer, session.cache) as pieces:
+            unpack(TarReader(ByteStream(pieces)), directory)
+
+    return session.cache.make_tree(TREES, key, fill)

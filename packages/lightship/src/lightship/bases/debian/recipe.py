@@ -1,0 +1,90 @@
+"""The layer of an assembled base: from locked packages to one deterministic tar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightship.bases.debian.configure import configure
+from lightship.bases.debian.filesystem import RootFileSystem
+from lightship.bases.debian.lock import DebianLock, LockedDeb
+from lightship.bases.debian.mirrors import find_mirrors
+from lightship.bases.debian.runtime import MODULES_OF_LIBRARIES, RELEASES
+from lightship.bases.debian.unpack import unpack_all
+from lightship.download import Download, GoneError, download_all
+from lightship.errors import NetworkError
+from lightship.layers import TarWriter, recipe_key
+from lightship.session import Session
+
+VERSION = 1  # of the bytes that this code writes for one lock; raised with every change of them
+TREES = "debian"  # the kind of the cache's trees that hold unpacked bases
+
+
+@dataclass(frozen=True)
+class DebianRecipe:
+    """How to make the base's layer, and besides it the unpacked tree, which the byte compiler runs from.
+
+    `bytecode` says whether the standard library is compiled: only where its interpreter runs on this machine.
+    """
+
+    lock: DebianLock
+    session: Session
+    mirror: str | None
+    bytecode: bool
+
+    @property
+    def key(self) -> str:
+        lock = self.lock
+        packages = (f"{each.name} {each.version} {each.architecture} {each.sha256}" for each in lock.packages)
+        compiled = "bytecode" if self.bytecode else "sources"
+        return recipe_key("debian", VERSION, lock.codename, lock.architecture, compiled, *packages)
+
+    @property
+    def kind(self) -> str:
+        return "base"
+
+    @property
+    def title(self) -> str:
+        return f"{RELEASES[self.lock.codename].pretty_name}, {len(self.lock.packages)} packages"
+
+    def write(self, tar: TarWriter) -> None:
+        files = fetch_packages(self.lock, self.session, self.mirror)
+        with self.session.cache.temporary_directory() as folder, self.session.progress.task(f"Base: {self.title}"):
+            tree = RootFileSystem(folder)
+            without = [
+                module
+                for module, libraries in MODULES_OF_LIBRARIES.items()
+                if not any(self.lock.has(library) for library in libraries)
+            ]
+            unpacked = unpack_all(files, tree, without, self.session.jobs)
+            configure(tree, self.lock, unpacked)
+            tree.write_to(tar)
+            self.session.cache.make_tree(TREES, self.key, lambda target: _move(folder, target))
+
+
+def _move(folder: Path, target: Path) -> None:
+    for path in folder.iterdir():
+        path.rename(target / path.name)
+
+
+def fetch_packages(lock: DebianLock, session: Session, mirror: str | None) -> list[tuple[LockedDeb, Path]]:
+    """Every package file of a lock, from the cache or the mirror, verified.
+
+    Raises: `NetworkError` that names each package that the mirror no longer has.
+    """
+    cache = session.cache
+    missing = [each for each in lock.packages if not cache.has_blob(f"sha256:{each.sha256}", each.size)]
+    if missing:
+        mirrors = find_mirrors(mirror, session.environ)
+        downloads = [Download(mirrors.of_package(each.path), each.sha256, each.size, str(each)) for each in missing]
+        try:
+            download_all(downloads, session, title=f"{len(missing)} Debian packages")
+        except GoneError as error:
+            gone = {download.sha256 for download in error.downloads}
+            names = ", ".join(str(each) for each in missing if each.sha256 in gone) or error.message
+            raise NetworkError(
+                f"The mirror no longer has these packages of the locked base: {names}.",
+                hint="Newer versions have replaced them. Run `lightship lock` to lock those; it shows what changes. "
+                "To keep the old ones, name a dated copy of the archive as the mirror.",
+            ) from error
+    return [(each, cache.blob_path(f"sha256:{each.sha256}")) for each in lock.packages]

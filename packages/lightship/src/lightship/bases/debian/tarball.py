@@ -51,10 +51,7 @@ class TarReader:
         name = target = ""
         for _ in range(_MOST_ENTRIES):
             self._finish()
-            header = self._stream.some(_BLOCK)
-            if not header:
-                return  # an archive without its end marker is complete for GNU tar too
-            header += self._stream.exactly(_BLOCK - len(header)) if len(header) < _BLOCK else b""
+            header = self._stream.exactly(_BLOCK)  # an archive without its end marker was cut
             if not header.strip(b"\0"):
                 return
             _check_sum(header)

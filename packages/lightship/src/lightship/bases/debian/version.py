@@ -47,11 +47,9 @@ def satisfies(version: str, operator: str, wanted: str) -> bool:
 def _part_key(part: str) -> Key:
     """Non-digits and numbers in turn; closed by an empty non-digit part, which sorts after a tilde."""
     key: list[object] = []
-    for text, digits in _PIECES.findall(part):
+    for text, digits in _PIECES.findall(part or "0"):  # a missing revision equals the revision 0
         if text or digits:
             key += [_text_key(text), _digits(digits)]
-    if key == [_text_key(""), _digits("0")]:  # a missing revision equals the revision 0
-        key = []
     return (*key, _text_key(""))
 
 

@@ -14,6 +14,8 @@ import pytest
 from lightship.cache import Cache
 from lightship.layers import EPOCH, Compression, Layer, TarWriter, materialise, recipe_key
 from lightship.oci.image import Image, Settings
+from lightship.run.docker import DockerEngine
+from lightship.run.podman import PodmanEngine
 from lightship.session import Session
 
 IN_CI = os.environ.get("CI") == "true"
@@ -83,11 +85,16 @@ def make_layer(session: Session) -> Callable[..., Layer]:
 
 
 @pytest.fixture
-def busybox_image(session: Session) -> Callable[..., Image]:
-    """`busybox_image(compression)`: an image that really runs, serving /app over HTTP with busybox on port 8080."""
+def busybox_image(session: Session, request: pytest.FixtureRequest) -> Callable[..., Image]:
+    """`busybox_image(compression)`: an image that really runs, serving /app over HTTP with busybox on port 8080.
+
+    Its ID differs from test to test, so that tests can load and remove it side by side.
+    """
     program = shutil.which("busybox")
-    if program is None or b"ld-linux" in Path(program).read_bytes():
+    if program is None or b"ld-linux" in Path(program).read_bytes()[:4096]:  # where ELF's interpreter stands
         absent("a static busybox is not installed")
+
+    test = request.node.nodeid
 
     def make(compression: Compression = Compression.ZSTD, command: tuple[str, ...] = SERVE) -> Image:
         assert program is not None
@@ -95,7 +102,25 @@ def busybox_image(session: Session) -> Callable[..., Image]:
         system = {"bin/busybox": (content, 0o755), "bin/sh": "busybox", "tmp/.keep": (b"", 0o644)}
         app = {"app/hello.txt": (b"hello from a container\n", 0o644)}
         layers = [materialise(FilesRecipe(files), session.cache, compression) for files in (system, app)]
-        settings = Settings(entrypoint=("/bin/busybox", *command), environment=(("GREETING", "ahoy"),))
+        settings = Settings(entrypoint=("/bin/busybox", *command), environment=(("GREETING", "ahoy"), ("TEST", test)))
         return Image(tuple(layers), settings, created=EPOCH)
 
     return make
+
+
+@pytest.fixture
+def docker(session: Session) -> DockerEngine:
+    """A Docker engine that answers (`scripts/with-dockerd make test` starts one)."""
+    engine = DockerEngine(session.environ)
+    if why := engine.why_not():
+        absent(f"Docker cannot be used: {why}")
+    return engine
+
+
+@pytest.fixture
+def podman(session: Session) -> PodmanEngine:
+    """A Podman engine that can run containers."""
+    engine = PodmanEngine(session.environ)
+    if why := engine.why_not():
+        absent(f"Podman cannot be used: {why}")
+    return engine

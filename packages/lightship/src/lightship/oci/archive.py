@@ -11,17 +11,17 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 from lightship.cache import CHUNK, Cache, storing
 from lightship.errors import IntegrityError
 from lightship.layers import Compression, Layer, TarWriter, plain_tar
+from lightship.layers.tar import Sink
 from lightship.oci.image import Image, canonical_json
 from lightship.oci.layout import LAYOUT_FILE, documents, layout_index
 from lightship.oci.name import DEFAULT_TAG, Reference
 
 
-def write_archive(image: Image, cache: Cache, target: Path | BinaryIO, *, name: str, plain: bool = False) -> None:
+def write_archive(image: Image, cache: Cache, target: Path | Sink, *, name: str, plain: bool = False) -> None:
     """Write the image as one tar, to a file (atomically) or into a stream such as the input of `docker load`.
 
     Args:
@@ -64,7 +64,7 @@ def without_zstd(image: Image, cache: Cache) -> Image:
     return replace(image, layers=tuple(plain(layer) for layer in image.layers))
 
 
-def _write(image: Image, cache: Cache, stream: BinaryIO, name: str, plain: bool) -> None:
+def _write(image: Image, cache: Cache, stream: Sink, name: str, plain: bool) -> None:
     written = without_zstd(image, cache) if plain else image
     tar = TarWriter(stream)
     tar.content("manifest.json", docker_manifest(written, name))

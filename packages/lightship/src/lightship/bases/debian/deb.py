@@ -51,13 +51,12 @@ class DebReader:
     def _tar(self, wanted: str) -> TarReader:
         while True:
             name, size = self._header()
-            self._unread = size
+            self._unread, self._padding = size, size % 2
             if name.startswith("_"):  # deb(5): members that readers may ignore
                 self._end()
                 continue
             if not name.startswith(wanted):
                 raise IntegrityError(f"it holds {name!r} where {wanted} is expected")
-            self._padding = size % 2
             return TarReader(ByteStream(decompressed(self._member_pieces(), name.removeprefix(wanted))))
 
     def _member_pieces(self) -> Iterator[bytes]:

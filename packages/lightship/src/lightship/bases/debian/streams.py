@@ -60,6 +60,11 @@ class ByteStream:
             size -= len(piece)
             yield piece
 
+    def drain(self) -> None:
+        """Read what is left."""
+        while self.some(CHUNK):
+            pass
+
     def skip(self, size: int) -> None:
         for _ in self.pieces(size):
             pass

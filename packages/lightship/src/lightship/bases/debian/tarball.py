@@ -53,6 +53,7 @@ class TarReader:
             self._finish()
             header = self._stream.exactly(_BLOCK)  # an archive without its end marker was cut
             if not header.strip(b"\0"):
+                self._stream.drain()  # to the end, where a compressed stream has its check sum
                 return
             _check_sum(header)
             size = _number(header[124:136])

@@ -79,8 +79,10 @@ def _unpack(package: LockedDeb, file: Path, tree: RootFileSystem, without_module
         members = deb.data()
         for member in members:
             path = _path(member.path)
-            if path in ("", *ALIASES) and member.kind != "file":
-                continue  # the root, or a directory or link that the base has in its own way
+            if path in ("", *ALIASES):
+                if member.kind not in ("directory", "symlink"):
+                    raise IntegrityError(f"it has a {member.kind} for /{path}, which is a directory")
+                continue  # the base has these in its own way
             path = merged(path)
             if _stays_out(path, without_modules):
                 left_out.add(path)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +18,7 @@ import pytest
 from lightship.cache import Cache
 from lightship.layers import EPOCH, Compression, Layer, TarWriter, materialise, recipe_key
 from lightship.oci.image import Image, Settings
+from lightship.run.client import free_port
 from lightship.run.docker import DockerEngine
 from lightship.run.podman import PodmanEngine
 from lightship.session import Session
@@ -124,3 +129,43 @@ def podman(session: Session) -> PodmanEngine:
     if why := engine.why_not():
         absent(f"Podman cannot be used: {why}")
     return engine
+
+
+@pytest.fixture
+def start_registry(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """`start_registry(settings)`: run docker-registry for the test and return its address on loopback.
+
+    `settings` are environment variables over its configuration; its files are in tmp_path / "registry".
+    """
+    with ExitStack() as stack:
+        yield lambda settings=None: stack.enter_context(_served_registry(tmp_path / "registry", settings or {}))
+
+
+@pytest.fixture
+def registry(start_registry: Callable[..., str]) -> str:
+    """The address of an empty registry that everybody may use."""
+    return start_registry()
+
+
+@contextmanager
+def _served_registry(directory: Path, settings: Mapping[str, str]) -> Iterator[str]:
+    program = shutil.which("docker-registry")
+    if program is None:
+        absent("the program 'docker-registry' is not installed")
+    address = f"127.0.0.1:{free_port()}"
+    directory.mkdir()
+    configuration = directory / "config.yml"
+    configuration.write_text("version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: %s\n" % (directory / "data"))
+    environ = {**os.environ, "REGISTRY_HTTP_ADDR": address, "REGISTRY_LOG_LEVEL": "error", **settings}
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", configuration], env=environ, stdout=log, stderr=log)
+    try:
+        for _ in range(100):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), 1):
+                break
+            assert process.poll() is None, (directory / "log").read_text()
+            time.sleep(0.05)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()

@@ -41,3 +41,4 @@ class Base:
     interpreter: Interpreter
     environment: tuple[tuple[str, str], ...]
     os_release: str  # "Debian GNU/Linux 12 (bookworm)", for people
+    fetch: Callable[[], None] = lambda: None  # brings the layers into the cache, where they are not yet

@@ -21,7 +21,7 @@ from lightship.bases.debian import DebianLock, LockedDeb
 
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
-    ".gz": gzip.compress,
+    ".gz": lambda content: gzip.compress(content, mtime=0),
     ".xz": lzma.compress,
     ".zst": zstandard.compress,
 }

@@ -24,7 +24,7 @@ _LITTLE_ENDIAN = 2  # cache_file_new_flags_endian_little
 # FLAG_ELF_LIBC6 with the architecture's flag (sysdeps/generic/ldconfig.h), and its e_machine (elf.h).
 _FLAGS = {"amd64": 0x0303, "arm64": 0x0A03}
 _MACHINES = {"amd64": 62, "arm64": 183}
-_SYSTEM_FOLDERS = {"amd64": ("lib", "lib64", "usr/lib", "usr/lib64"), "arm64": ("lib", "usr/lib")}
+_SYSTEM_FOLDERS = ("lib", "usr/lib")  # built into Debian's ldconfig; the multiarch ones come from ld.so.conf.d
 
 _LIBRARY_NAME = re.compile(r"(?:lib|ld-).*\.so.*")
 _PIECES = re.compile(r"[0-9]+|[^0-9]")
@@ -61,23 +61,26 @@ def library_cache(tree: RootFileSystem, architecture: str) -> bytes:
 
 
 def find_libraries(tree: RootFileSystem, architecture: str) -> list[Library]:
-    """What ldconfig would find, in the order of the cache, which the loader searches by bisection."""
-    found: dict[str, Library] = {}
+    """What ldconfig would find, in the order of the cache, which the loader searches by bisection.
+
+    Of one name in several folders each is listed, that of the earliest folder first: it is the one that is taken.
+    """
+    found: list[Library] = []
     seen: set[str] = set()
-    for folder in _folders(tree, architecture):
+    for folder in _folders(tree):
         real = tree.resolved(folder)
         if real is None or real in seen:
             continue
         seen.add(real)
-        for name, path in _libraries_in(tree, real, architecture).items():
-            found.setdefault(name, Library(name, f"/{folder}/{path}"))
-    return sorted(found.values(), key=lambda library: _ORDER(library.name), reverse=True)
+        for name, file in _libraries_in(tree, real, architecture).items():
+            found.append(Library(name, f"/{folder}/{file}"))
+    return sorted(found, key=lambda library: _ORDER(library.name), reverse=True)
 
 
-def _folders(tree: RootFileSystem, architecture: str) -> Iterator[str]:
-    """The folders of ld.so.conf and what it includes, then the loader's own."""
+def _folders(tree: RootFileSystem) -> Iterator[str]:
+    """The folders of ld.so.conf and what it includes, then ldconfig's own."""
     yield from _configured(tree, "etc/ld.so.conf")
-    yield from _SYSTEM_FOLDERS[architecture]
+    yield from _SYSTEM_FOLDERS
 
 
 def _configured(tree: RootFileSystem, path: str) -> Iterator[str]:
@@ -111,7 +114,7 @@ def _libraries_in(tree: RootFileSystem, folder: str, architecture: str) -> dict[
             continue
         answers = library or name
         is_link = tree.entries[f"{folder}/{name}"].kind == "symlink"
-        if is_link and _stands_for_itself(real.rpartition("/")[2], answers):
+        if is_link and _stands_for_itself(name, real.rpartition("/")[2], answers):
             answers = name
         else:
             is_link = False
@@ -122,9 +125,9 @@ def _libraries_in(tree: RootFileSystem, folder: str, architecture: str) -> dict[
     return {name: name if name in names else file for name, (_, file) in found.items()}
 
 
-def _stands_for_itself(real_name: str, library: str) -> bool:
-    """Whether a link is a name of its own: its file is called by its soname, or is what the linker uses."""
-    return real_name == library or (real_name.endswith(".so") and library.startswith(real_name))
+def _stands_for_itself(link: str, file: str, library: str) -> bool:
+    """Whether a link is a name of its own: its file is called by its soname, or it is what the linker uses."""
+    return file == library or (link.endswith(".so") and library.startswith(link))
 
 
 def _compare(one: str, other: str) -> int:

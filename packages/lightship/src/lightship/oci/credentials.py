@@ -181,7 +181,8 @@ def _token(parameters: Mapping[str, str], reference: Reference, account: Account
         split = urlsplit(realm)
     except ValueError:
         split = urlsplit("")
-    trusted = split.scheme == "https" or (split.scheme == "http" and is_loopback(split.netloc))
+    local = is_loopback(split.netloc) and is_loopback(reference.host)
+    trusted = split.scheme == "https" or (split.scheme == "http" and local)
     if not trusted or not split.hostname:
         raise NetworkError(
             f"The registry {reference.registry} sends its users to {masked(realm)!r} for a token, "

@@ -102,7 +102,8 @@ def _note(contents: Contents, entry: Entry, stream: TarStream, before: set[str])
     path = posixpath.normpath("/" + entry.path).lstrip("/")
     folder, name = posixpath.split(path)
     if name == OPAQUE:
-        _forget(contents, (known for known in before if known.startswith(f"{folder}/")))
+        inside = f"{folder}/" if folder else ""
+        _forget(contents, (known for known in before if known.startswith(inside)))
         return
     if name.startswith(WHITEOUT):
         gone = posixpath.join(folder, name.removeprefix(WHITEOUT))

@@ -1,0 +1,166 @@
+"""Bytecode for the image, made by the image's own interpreter.
+
+Worker processes of the target interpreter, run through the base's own dynamic loader (no chroot, no namespaces),
+read sources from standard input and answer with unchecked-hash .pyc files (PEP 552): they stay valid whatever the
+files' times are, and are not compared with the source at import.
+"""
+
+from __future__ import annotations
+
+import platform
+import struct
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from lightship.errors import LightshipError
+
+# marshal marks objects that are referred to more than once, and which equal constants the compiler made one object
+# depends on what it compiled before. A round through format 2, which has no such marks, makes every constant an object
+# of its own, so that the bytes depend on the source alone (5 % more of them; measured on scikit-learn and scipy).
+_WORKER = """
+import importlib._bootstrap_external as external, importlib.util, marshal, struct, sys
+read, write, flush = sys.stdin.buffer.read, sys.stdout.buffer.write, sys.stdout.buffer.flush
+sys.setrecursionlimit(5000)
+while len(head := read(12)) == 12:
+    path_size, source_size = struct.unpack("<IQ", head)
+    path, source = read(path_size).decode("utf-8", "surrogateescape"), read(source_size)
+    try:
+        code = marshal.loads(marshal.dumps(compile(source, path, "exec", dont_inherit=True, optimize=0), 2))
+        pyc = bytes(external._code_to_hash_pyc(code, importlib.util.source_hash(source), False))
+    except (SyntaxError, ValueError, RecursionError, OverflowError, MemoryError):
+        pyc = b""
+    write(struct.pack("<Q", len(pyc)) + pyc)
+    flush()
+"""
+_LOADERS = {"x86_64": "lib64/ld-linux-x86-64.so.2", "aarch64": "lib/ld-linux-aarch64.so.1"}
+
+
+class Compiler(Protocol):
+    """Compiles sources to bytecode."""
+
+    def compile(self, sources: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes | None]]:
+        """Each path inside the image with its .pyc, in the order given; None for what is not valid Python.
+
+        At most one source per worker is under way, so memory stays at the size of a few files.
+        """
+        ...
+
+
+@contextmanager
+def interpreter_compiler(root: Path, interpreter_path: str, version: str, jobs: int) -> Iterator[Compiler]:
+    """A compiler that runs the Python at `interpreter_path` of the unpacked root file system `root`.
+
+    Raises LightshipError where that Python cannot run here (another architecture, say).
+    """
+    command, environment = _command(root, interpreter_path, version)
+    workers = [_Worker(command, environment) for _ in range(max(1, jobs))]
+    try:
+        yield _Workers(workers)
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def bytecode_path(path: str, minor: str) -> str:
+    """Where the bytecode of a source file lies (PEP 3147).
+
+    >>> bytecode_path("a/b.py", "3.11")
+    'a/__pycache__/b.cpython-311.pyc'
+    """
+    folder, _, name = path.rpartition("/")
+    tagged = f"{name.removesuffix('.py')}.cpython-{minor.replace('.', '')}.pyc"
+    return f"{folder}/__pycache__/{tagged}" if folder else f"__pycache__/{tagged}"
+
+
+class _Workers:
+    def __init__(self, workers: list[_Worker]) -> None:
+        self._workers = workers
+
+    def compile(self, sources: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes | None]]:
+        under_way: deque[tuple[str, _Worker]] = deque()
+        idle = deque(self._workers)
+        for path, source in sources:
+            if not idle:
+                done, worker = under_way.popleft()
+                result = worker.receive()
+                idle.append(worker)
+                yield done, result
+            worker = idle.popleft()
+            worker.send(path, source)
+            under_way.append((path, worker))
+        for path, worker in under_way:
+            yield path, worker.receive()
+
+
+class _Worker:
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        try:
+            self._process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        except OSError as error:
+            raise LightshipError(f"Could not start the base's Python to compile bytecode: {error}.") from error
+
+    def send(self, path: str, source: bytes) -> None:
+        name = path.encode("utf-8", "surrogateescape")
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(struct.pack("<IQ", len(name), len(source)) + name + source)
+            self._process.stdin.flush()
+        except OSError:
+            self._fail()
+
+    def receive(self) -> bytes | None:
+        (size,) = struct.unpack("<Q", self._read(8))
+        return self._read(size) or None
+
+    def close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe:
+                pipe.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _read(self, size: int) -> bytes:
+        assert self._process.stdout is not None
+        data = self._process.stdout.read(size)
+        if len(data) < size:
+            self._fail()
+        return data
+
+    def _fail(self) -> None:
+        assert self._process.stderr is not None
+        self._process.kill()
+        said = self._process.stderr.read(4000).decode("utf-8", "replace").strip()
+        raise LightshipError(f"The base's Python stopped while it compiled bytecode: {said or 'it was killed'}.")
+
+
+def _command(root: Path, interpreter_path: str, version: str) -> tuple[list[str], dict[str, str]]:
+    """How to run the base's Python from outside: by its own loader, with its own libraries and standard library."""
+    minor = ".".join(version.split(".")[:2])
+    # -S and -s: no site-packages, the user's least of all; -E cannot be used because it would hide PYTHONHOME.
+    arguments = ["-S", "-s", "-B", "-X", "utf8", "-c", _WORKER]
+    clean = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
+    machine = platform.machine()
+    loader = root / _LOADERS.get(machine, "no-such-machine")
+    if loader.is_file():
+        home = str(root / Path(interpreter_path.lstrip("/")).parent.parent)
+        triplet = f"{machine}-linux-gnu"
+        folders = ("usr/local/lib", f"lib/{triplet}", f"usr/lib/{triplet}", "lib", "usr/lib")
+        libraries = ":".join(str(root / folder) for folder in folders)
+        interpreter = str(root / interpreter_path.lstrip("/"))
+        return (
+            [str(loader), "--library-path", libraries, "--argv0", interpreter, interpreter, *arguments],
+            {**clean, "PYTHONHOME": home},
+        )
+    if f"{sys.version_info.major}.{sys.version_info.minor}" == minor:
+        return [sys.executable, "-I", *arguments], clean
+    raise LightshipError(
+        f"Cannot compile bytecode for Python {minor} of another processor here.",
+        hint=f"Run Lightship with Python {minor}.",
+    )

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Install the programs that the tests hold Lightship against, from Debian's packages, where they are missing:
+#   scripts/install-tools.sh
+# Tests whose program is missing are skipped, and say so; in CI they fail.
+set -euo pipefail
+export PATH="$PATH:/usr/sbin:/sbin"
+
+programs=(  # program:package
+	dockerd:docker.io iptables:iptables podman:podman skopeo:skopeo umoci:umoci buildah:buildah
+	docker-registry:docker-registry busybox:busybox-static bwrap:bubblewrap unshare:util-linux
+	gpg:gpg gpgv:gpgv mmdebstrap:mmdebstrap cc:gcc readelf:binutils
+)
+missing=()
+for entry in "${programs[@]}"; do
+	command -v "${entry%%:*}" >/dev/null || missing+=("${entry#*:}")
+done
+test -f /usr/share/keyrings/debian-archive-keyring.gpg || missing+=(debian-archive-keyring)
+test -f /usr/include/stdio.h || missing+=(libc6-dev)
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+
+if ((${#missing[@]})); then
+	echo "installing ${missing[*]}"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq
+	apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+fi

@@ -46,8 +46,8 @@ def configure(tree: RootFileSystem, lock: DebianLock, unpacked: Sequence[Unpacke
     _certificates(tree)
     _time_zone(tree)
     _python_link(tree, lock)
+    install_alternatives(tree, (package.control.get("postinst", b"") for package in unpacked))
     for package in unpacked:
-        install_alternatives(tree, package.control.get("postinst", b""))
         _package_record(tree, package)
     tree.add_file("etc/ld.so.cache", [library_cache(tree, lock.architecture)])  # libc-bin; last, since it sees all
 

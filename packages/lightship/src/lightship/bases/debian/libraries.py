@@ -79,13 +79,15 @@ def find_libraries(tree: RootFileSystem, architecture: str) -> list[Library]:
 
 def _folders(tree: RootFileSystem) -> Iterator[str]:
     """The folders of ld.so.conf and what it includes, then ldconfig's own."""
-    yield from _configured(tree, "etc/ld.so.conf")
+    yield from _configured(tree, "etc/ld.so.conf", set())
     yield from _SYSTEM_FOLDERS
 
 
-def _configured(tree: RootFileSystem, path: str) -> Iterator[str]:
-    if path not in tree:
+def _configured(tree: RootFileSystem, path: str, seen: set[str]) -> Iterator[str]:
+    real = tree.resolved(path)
+    if real is None or real in seen or tree.entries[real].kind == "directory":
         return
+    seen.add(real)
     for line in tree.read(path).decode("utf-8", "replace").splitlines():
         words = line.partition("#")[0].split()
         if words[:1] == ["include"]:
@@ -94,7 +96,7 @@ def _configured(tree: RootFileSystem, path: str) -> Iterator[str]:
                 matching = re.compile(re.escape(glob).replace(r"\*", ".*"))
                 for name in tree.children(folder):
                     if matching.fullmatch(name):
-                        yield from _configured(tree, f"{folder}/{name}") if folder != path else ()
+                        yield from _configured(tree, f"{folder}/{name}", seen)
         elif len(words) == 1:
             yield words[0].strip("/")
 

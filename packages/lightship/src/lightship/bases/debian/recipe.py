@@ -10,13 +10,14 @@ from lightship.bases.debian.filesystem import RootFileSystem
 from lightship.bases.debian.lock import DebianLock, LockedDeb
 from lightship.bases.debian.mirrors import find_mirrors
 from lightship.bases.debian.runtime import MODULES_OF_LIBRARIES, RELEASES
+from lightship.bases.debian.stdlib import compile_standard_library
 from lightship.bases.debian.unpack import unpack_all
 from lightship.download import Download, GoneError, download_all
 from lightship.errors import NetworkError
 from lightship.layers import TarWriter, recipe_key
 from lightship.session import Session
 
-VERSION = 1  # of the bytes that this code writes for one lock; raised with every change of them
+VERSION = 2  # of the bytes that this code writes for one lock; raised with every change of them
 TREES = "debian"  # the kind of the cache's trees that hold unpacked bases
 
 
@@ -58,6 +59,8 @@ class DebianRecipe:
             ]
             unpacked = unpack_all(files, tree, without, self.session.jobs)
             configure(tree, self.lock, unpacked)
+            if self.bytecode:
+                compile_standard_library(tree, self.lock, self.session.jobs)
             tree.write_to(tar)
             self.session.cache.make_tree(TREES, self.key, lambda target: _move(folder, target))
 

@@ -20,8 +20,8 @@ from typing import Protocol
 from lightship.errors import LightshipError
 
 # marshal marks objects that are referred to more than once, and which equal constants the compiler made one object
-# depends on what it compiled before. A round through format 2, which has no such marks, makes every constant an object
-# of its own, so that the bytes depend on the source alone (5 % more of them; measured on scikit-learn and scipy).
+# depends on what it compiled before. A round through format 2, which has no such marks, makes every constant its own
+# object, so that the bytes depend on the source alone (5 % more of them; measured on scikit-learn and scipy).
 _WORKER = """
 import importlib._bootstrap_external as external, importlib.util, marshal, struct, sys
 read, write, flush = sys.stdin.buffer.read, sys.stdout.buffer.write, sys.stdout.buffer.flush

@@ -1,0 +1,66 @@
+"""What a server never opens, and why: the rules by which files of a wheel are left out.
+
+Level `safe` is meant to be invisible: its rules name files that no import and no inference opens. What stays on
+purpose: `testing` packages (scipy imports numpy.testing), `torch/testing` and `torchgen` (torch imports them itself),
+`torch/bin/torch_shm_manager` (torch starts it), `torch/include` (torch.compile needs it), and everything in
+`.dist-info` (scanners and importlib.metadata read it).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+VERSION = 1
+Level = Literal["safe", "none"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: paths that match are left out, unless they match `but`."""
+
+    name: str
+    pattern: re.Pattern[str]
+    reason: str
+    but: re.Pattern[str] | None = None
+
+    def matches(self, path: str) -> bool:
+        return bool(self.pattern.search(path)) and not (self.but and self.but.search(path))
+
+
+# A `tests` folder is left out only inside another package: a top-level `tests` may be what a user imports.
+RULES = (
+    Rule("bytecode", re.compile(r"\.py[co]$"), "compiled anew for the image's Python"),
+    Rule(
+        "tests",
+        re.compile(r"^[^/]+/(?:.+/)?tests?/"),
+        "test suites inside packages",
+        # `test` modules that are part of a public interface, and packages whose tests are imported by others.
+        but=re.compile(
+            r"^(?:torch/(?:_|utils|testing)|tensorflow|jax|sympy/testing|distributed/|pandas/_testing|ray/)"
+        ),
+    ),
+    Rule(
+        "stubs", re.compile(r"\.pyi$"), "for type checkers only", but=re.compile(r"/lazy_loader/|^skimage/|^librosa/")
+    ),
+    Rule(
+        "headers",
+        re.compile(r"\.(?:h|hh|hpp|hxx|cuh|pxd|pxi)$"),
+        "for compiling extensions only",
+        but=re.compile(r"^(?:torch|torchgen|triton|tensorflow|numba|cupy|jaxlib|pythran|llvmlite)/"),
+    ),
+    Rule("static libraries", re.compile(r"\.(?:a|lib)$"), "for linking only", but=re.compile(r"^(?:triton|numba)/")),
+    Rule("cython sources", re.compile(r"\.pyx(?:\.tp)?$"), "compiled into the extension beside them"),
+    Rule(
+        "torch test programs", re.compile(r"^torch/(?:test|bin)/"), "C++ tests and protoc", re.compile(r"torch_shm_")
+    ),
+)
+
+
+def pruned(path: str, level: Level) -> Rule | None:
+    """The rule that leaves out `path` (relative to site-packages), or None where it stays."""
+    top = path.partition("/")[0]
+    if level == "none" or top.endswith(".dist-info"):
+        return None
+    return next((rule for rule in RULES if rule.matches(path)), None)

@@ -1,0 +1,252 @@
+"""The layer of one or more wheels: from the zip straight into the tar, bytecode included.
+
+What an installer does to a disk is done to a tar stream here: schemes, scripts with the right shebang line,
+INSTALLER, RECORD (packaging specifications, "Recording installed projects" and "Binary distribution format").
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from installer.scripts import Script
+from installer.utils import parse_entrypoints
+
+from lightship.layers.bytecode import Compiler, bytecode_path
+from lightship.layers.environment import PREFIX, PYTHON, Environment
+from lightship.layers.layer import recipe_key
+from lightship.layers.prune import VERSION as PRUNE_VERSION
+from lightship.layers.prune import Level, pruned
+from lightship.layers.tar import TarWriter
+from lightship.layers.wheel_archive import Member, WheelArchive
+from lightship.progress import Progress, Silent, Task
+
+VERSION = 1
+_INSTALLER = b"lightship\n"
+_SOURCE_LIMIT = 16 << 20  # bytes; a larger Python source is data, and is not worth compiling
+
+
+@dataclass(frozen=True)
+class WheelSource:
+    """A locked wheel: normalised name, version, file name, sha256 in hex, size in bytes, and how to get at the file.
+
+    `path` is called only when the layer must be written, so a cached layer never needs the wheel.
+    """
+
+    name: str
+    version: str
+    file_name: str
+    sha256: str
+    size: int
+    path: Callable[[], Path] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class WheelsRecipe:
+    """A layer that holds some wheels, installed into an environment.
+
+    `compiler` opens the byte compiler of the environment's interpreter; None leaves the bytecode out.
+    """
+
+    wheels: tuple[WheelSource, ...]
+    environment: Environment
+    prune: Level
+    compiler: Callable[[], AbstractContextManager[Compiler]] | None = field(compare=False)
+    progress: Progress = field(default_factory=Silent, compare=False)
+
+    @property
+    def key(self) -> str:
+        environment, compiled = self.environment, "bytecode" if self.compiler else "sources"
+        settings = (environment.version, PREFIX, self.prune, str(PRUNE_VERSION), compiled)
+        return recipe_key("wheels", VERSION, *settings, *(f"{w.file_name}:{w.sha256}" for w in self._sorted))
+
+    @property
+    def kind(self) -> str:
+        return "wheel" if len(self.wheels) == 1 else "wheels"
+
+    @property
+    def title(self) -> str:
+        return ", ".join(f"{wheel.name} {wheel.version}" for wheel in self._sorted)
+
+    def write(self, tar: TarWriter) -> None:
+        total = sum(wheel.size for wheel in self.wheels)
+        with ExitStack() as stack:
+            task = stack.enter_context(self.progress.task(f"Layer: {_short(self.title)}", total))
+            archives = [stack.enter_context(WheelArchive(wheel.path(), wheel.file_name)) for wheel in self._sorted]
+            installed = [_Installed(archive, self.environment, self.prune) for archive in archives]
+            entries = self._merged(installed)
+            for path in sorted(entries):
+                entries[path].write(path, tar, task)
+            if self.compiler:
+                self._write_bytecode(entries, tar, stack.enter_context(self.compiler()))
+            for each in installed:
+                tar.content(f"{self.environment.site_packages}/{each.record_path}", each.record())
+
+    @property
+    def _sorted(self) -> tuple[WheelSource, ...]:
+        return tuple(sorted(self.wheels, key=lambda wheel: wheel.name))
+
+    def _merged(self, installed: list[_Installed]) -> dict[str, _Entry]:
+        """One entry for each path. As with pip, of two wheels that bring one path the later wins; it is told of."""
+        entries: dict[str, _Entry] = {}
+        for each in installed:
+            for path, entry in each.entries.items():
+                before = entries.get(path)
+                if before and before.fingerprint() != entry.fingerprint():
+                    self.progress.note(f"/{path} comes from two wheels; the one of {each.title} is taken.")
+                entries[path] = entry
+        return entries
+
+    def _write_bytecode(self, entries: dict[str, _Entry], tar: TarWriter, compiler: Compiler) -> None:
+        """Bytecode of all sources, after everything else: sources are read again, so none is held meanwhile."""
+        site = self.environment.site_packages + "/"
+        paths = [path for path in sorted(entries) if path.startswith(site) and entries[path].is_source]
+        sources = ((f"/{path}", b"".join(entries[path].chunks())) for path in paths)
+        for compiled, bytecode in compiler.compile(sources):
+            if bytecode is not None:
+                path = compiled.removeprefix("/")
+                target = bytecode_path(path, self.environment.minor)
+                tar.content(target, bytecode)
+                entries[path].owner.bytecode.append(target)
+
+
+class _Entry:
+    """A file to be installed: a member of a wheel, or content that the installation makes."""
+
+    def __init__(self, owner: _Installed, content: Member | bytes, *, executable: bool) -> None:
+        self.owner = owner
+        self._content = content
+        self._mode = 0o755 if executable else 0o644
+
+    @property
+    def size(self) -> int:
+        return len(self._content) if isinstance(self._content, bytes) else self._content.size
+
+    @property
+    def is_source(self) -> bool:
+        member = self._content
+        return isinstance(member, Member) and member.path.endswith(".py") and member.size <= _SOURCE_LIMIT
+
+    def fingerprint(self) -> object:
+        """Equal for equal content, without reading it."""
+        if isinstance(self._content, bytes):
+            return self._content
+        recorded = self.owner.archive.record.get(self._content.path)
+        return recorded or (self._content.size, self._content.entry.CRC)
+
+    def chunks(self) -> Iterable[bytes]:
+        return (self._content,) if isinstance(self._content, bytes) else self.owner.archive.pieces(self._content)
+
+    def write(self, path: str, tar: TarWriter, task: Task) -> None:
+        hashed = hashlib.sha256()
+        tar.file(path, self.size, _hashing(self.chunks(), hashed), mode=self._mode)
+        self.owner.hashes[path] = (hashed.digest(), self.size)
+        task.advance(len(self._content) if isinstance(self._content, bytes) else self._content.entry.compress_size)
+
+
+class _Installed:
+    """One wheel laid out for an environment: every path in the image with its entry."""
+
+    def __init__(self, archive: WheelArchive, environment: Environment, prune: Level) -> None:
+        archive.check_version()
+        self.archive = archive
+        self.title = archive.title
+        self.hashes: dict[str, tuple[bytes, int]] = {}
+        self.bytecode: list[str] = []
+        self._environment = environment
+        self.record_path = f"{archive.dist_info}/RECORD"
+        self.entries = dict(self._entries(prune))
+
+    def record(self) -> bytes:
+        """RECORD of what was really installed; bytecode and RECORD itself have no hash there."""
+        rows = [
+            (self._recorded(path), f"sha256={_urlsafe(digest)}", str(size))
+            for path, (digest, size) in self.hashes.items()
+        ]
+        rows += [(self._recorded(path), "", "") for path in self.bytecode]
+        rows.append((self.record_path, "", ""))
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows(sorted(rows))
+        return out.getvalue().encode()
+
+    def _entries(self, prune: Level) -> Iterator[tuple[str, _Entry]]:
+        archive, info = self.archive, self.archive.dist_info
+        data = info.removesuffix(".dist-info") + ".data/"
+        for path, member in archive.members.items():
+            if path.startswith(f"{info}/RECORD") or path == f"{info}/INSTALLER":
+                continue
+            scheme, rest = "purelib", path
+            if path.startswith(data):
+                scheme, _, rest = path.removeprefix(data).partition("/")
+            if scheme in ("purelib", "platlib") and pruned(rest, prune):
+                continue
+            yield self._placed(scheme, rest, member)
+        site = self._environment.site_packages
+        yield f"{site}/{info}/INSTALLER", _Entry(self, _INSTALLER, executable=False)
+        if f"{info}/entry_points.txt" in archive.members:
+            yield from self._entry_points(archive.read(f"{info}/entry_points.txt"))
+
+    def _placed(self, scheme: str, path: str, member: Member) -> tuple[str, _Entry]:
+        environment = self._environment
+        roots = {
+            "purelib": environment.site_packages,
+            "platlib": environment.site_packages,
+            "scripts": environment.scripts,
+            "headers": f"{environment.headers}/{self.title.partition('-')[0]}",
+            "data": PREFIX,
+        }
+        if scheme not in roots or not path:
+            raise self.archive.wrong(f"holds {member.path}, which belongs to no known scheme")
+        if scheme != "scripts":
+            return f"{roots[scheme]}/{path}", _Entry(self, member, executable=member.executable)
+        content: Member | bytes = member
+        if member.size <= 1 << 20:  # a script; programs are larger or have no such first line
+            script = self.archive.read(member.path)
+            for mark in (b"#!pythonw", b"#!python"):
+                if script.startswith(mark):
+                    content = b"#!" + PYTHON.encode() + script[len(mark) :]
+                    break
+        return f"{roots[scheme]}/{path}", _Entry(self, content, executable=True)
+
+    def _entry_points(self, content: bytes) -> Iterator[tuple[str, _Entry]]:
+        try:
+            for name, module, attribute, section in parse_entrypoints(content.decode("utf-8")):
+                if "/" in name or name in ("", ".", "..") or "\0" in name:
+                    raise self.archive.wrong(f"declares a script with the name {name!r}")
+                # installer writes the line in the kernel's form, or by way of /bin/sh where it would be too long.
+                script_name, script = Script(name, module, attribute, section).generate(PYTHON, "posix")
+                yield f"{self._environment.scripts}/{script_name}", _Entry(self, script, executable=True)
+        except (AssertionError, ValueError, KeyError) as error:
+            raise self.archive.wrong(f"has unreadable entry points: {error}") from error
+        except Exception as error:
+            if type(error).__module__ == "configparser":
+                raise self.archive.wrong(f"has unreadable entry points: {error}") from error
+            raise
+
+    def _recorded(self, path: str) -> str:
+        """A path as RECORD has it: relative to site-packages."""
+        site = self._environment.site_packages
+        if path.startswith(site + "/"):
+            return path.removeprefix(site + "/")
+        up = "../" * (len(PurePosixPath(site).parts) - len(PurePosixPath(PREFIX).parts))
+        return up + path.removeprefix(PREFIX + "/")
+
+
+def _hashing(chunks: Iterable[bytes], hashed: hashlib._Hash) -> Iterator[bytes]:
+    for chunk in chunks:
+        hashed.update(chunk)
+        yield chunk
+
+
+def _urlsafe(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _short(title: str) -> str:
+    return title if len(title) <= 40 else title[:39] + "…"

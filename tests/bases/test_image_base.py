@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
+import sys
+import sysconfig
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +98,7 @@ def test_a_lock_survives_being_written_and_needs_no_source(
         {"layers": [{"digest": "sha256:1"}]},
         {"layers": None},
         {"python-version": 3.11},
+        {"python-path": "/usr/bin/python3 -c evil"},
         {"environment": "A=b"},
     ],
 )
@@ -155,6 +159,7 @@ def rewrite_manifest(layout: Path) -> None:
             {},
             "/usr/bin/python3.11",
         ),
+        ([{"a b/python3.11": PYTHON}], {"PATH": "/a b"}, None),
         ([DEBIAN, {"usr/bin/.wh.python3.11": (b"", 0o644)}], {}, None),
         ([DEBIAN, {"usr/.wh.bin": (b"", 0o644)}], {}, None),
         ([DEBIAN, {"usr/bin/.wh..wh..opq": (b"", 0o644)}], {}, None),
@@ -172,6 +177,20 @@ def test_the_python_that_a_shell_would_start(
     contents = read_contents([make_layer(files) for files in layers], session.cache)
     python = contents.find_python(environment.get("PATH", "/usr/local/bin:/usr/bin:/bin"))
     assert (python[0] if python else None) == found
+
+
+def test_a_real_interpreter_and_c_library_tell_their_versions(session: Session, make_layer: MakeLayer) -> None:
+    name = "python" + sysconfig.get_python_version()
+    files: Files = {f"usr/bin/{name}": (Path(sys.executable).resolve().read_bytes(), 0o755)}
+    if sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        library = Path(sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME"))
+        files[f"usr/lib/{library.name}"] = (library.read_bytes(), 0o644)
+    maps = Path("/proc/self/maps").read_text()
+    (libc,) = {line.split()[-1] for line in maps.splitlines() if line.endswith("/libc.so.6")}
+    files["lib/x86_64-linux-gnu/libc.so.6"] = (Path(libc).read_bytes(), 0o755)
+    contents = read_contents([make_layer(files)], session.cache)
+    assert contents.glibc_version() == platform.libc_ver()[1]
+    assert contents.find_python("/usr/bin") == (f"/usr/bin/{name}", platform.python_version())
 
 
 def test_a_base_without_python_is_refused(session: Session, publish: Callable[..., Image], tmp_path: Path) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from lightship.bases.base import Base, Interpreter
 from lightship.bases.image.lock import ImageLock, base_layers, image_source, musl_error
 from lightship.errors import ProjectError
-from lightship.layers import Layer
 from lightship.session import Session
-
-TREES = "base-image"
 
 
 def build_image_base(lock: ImageLock, session: Session, directory: Path | None = None) -> Base:
@@ -30,7 +26,12 @@ def build_image_base(lock: ImageLock, session: Session, directory: Path | None =
             source.pull([layer.descriptor for layer in missing], session)
 
     def root() -> Path:
-        return _unpacked(lock, layers, session, fetch)
+        from lightship.run.rootfs import root_filesystem
+
+        fetch()
+        directory = root_filesystem(layers, session.cache, session.progress)
+        _check(lock, directory)
+        return directory
 
     return Base(
         reference=lock.reference,
@@ -44,23 +45,17 @@ def build_image_base(lock: ImageLock, session: Session, directory: Path | None =
     )
 
 
-def _unpacked(lock: ImageLock, layers: tuple[Layer, ...], session: Session, fetch: Callable[[], None]) -> Path:
-    from lightship.run.rootfs import unpack
-
-    def fill(directory: Path) -> None:
-        fetch()
-        unpack(layers, session.cache, directory)
-        if any(any(libraries.glob("ld-musl-*")) for libraries in _library_directories(directory)):
-            raise musl_error(lock.reference)
-        python = directory / lock.python_path.lstrip("/")
-        if not python.is_symlink() and not python.is_file():  # a link's target is meant from within the image
-            raise ProjectError(
-                f"The base {lock.reference} says that it has Python {lock.python_version}, "
-                f"but there is no {lock.python_path} in it.",
-                hint="Choose another base; its environment variable PYTHON_VERSION is misleading.",
-            )
-
-    return session.cache.make_tree(TREES, lock.manifest.removeprefix("sha256:"), fill)
+def _check(lock: ImageLock, root: Path) -> None:
+    """What the image's configuration said when it was locked must be true of its files."""
+    if any(any(libraries.glob("ld-musl-*")) for libraries in _library_directories(root)):
+        raise musl_error(lock.reference)
+    python = root / lock.python_path.lstrip("/")
+    if not python.is_symlink() and not python.is_file():  # a link's target is meant from within the image
+        raise ProjectError(
+            f"The base {lock.reference} says that it has Python {lock.python_version}, "
+            f"but there is no {lock.python_path} in it.",
+            hint="Choose another base; its environment variable PYTHON_VERSION is misleading.",
+        )
 
 
 def _library_directories(root: Path) -> list[Path]:

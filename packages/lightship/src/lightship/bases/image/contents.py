@@ -25,8 +25,11 @@ _INTERPRETER = re.compile(r"python(?:3(?:\.[0-9]+)?)?")
 _WITH_MINOR = re.compile(r"python3\.([0-9]{1,2})")
 _LIBRARY = re.compile(r"libpython3\.([0-9]{1,2})\.so[0-9.]*")
 _MUSL = re.compile(r"(?:usr/)?lib/ld-musl-[^/]+")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._+-]+(?:/[A-Za-z0-9._+-]+)*")
+_GLIBC = re.compile(r"libc(?:\.so\.6|-2\.[0-9]+\.so)")
+_GLIBC_VERSION = re.compile(rb"GNU C Library [^\n]{0,80}release version (2\.[0-9]{1,3})")  # its banner
 _OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
-_LONGEST_VERSION = 16  # bytes
+_LONGEST_VERSION = 128  # bytes of what the patterns of versions match
 
 
 @dataclass
@@ -37,13 +40,19 @@ class Contents:
         files: Path of an interpreter or its library, to the full version that its bytes name ("" where none).
         links: Path to a symbolic link's target.
         os_release: Path to the file's text.
+        glibc: Path of the C library to its version, such as 2.36.
         musl: Paths of musl's loader.
     """
 
     files: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     os_release: dict[str, str] = field(default_factory=dict)
+    glibc: dict[str, str] = field(default_factory=dict)
     musl: set[str] = field(default_factory=set)
+
+    def glibc_version(self) -> str:
+        """The version of the C library, or nothing where there is none of GNU's."""
+        return max(self.glibc.values(), default="", key=lambda version: int(version.partition(".")[2]))
 
     def pretty_name(self) -> str:
         """The system's name for people, or nothing."""
@@ -56,6 +65,8 @@ class Contents:
         """Absolute path and full version of the Python that a shell in the image would start, or None."""
         for directory in search_path.split(":"):
             folder = directory.strip("/")
+            if not _PLAIN_PATH.fullmatch(folder):
+                continue  # it will stand in shebangs
             if (name := self._python_in(folder)) and (version := self._version_of(f"{folder}/{name}")):
                 return f"/{folder}/{name}", version
         return None
@@ -114,6 +125,10 @@ def _note(contents: Contents, entry: Entry, stream: TarStream, before: set[str])
         contents.os_release[path] = b"".join(map(bytes, stream.content())).decode("utf-8", "replace")
     elif _MUSL.fullmatch(path):
         contents.musl.add(path)
+    elif _GLIBC.fullmatch(name) and entry.kind is Kind.FILE:
+        contents.glibc.pop(path, None)
+        if found := _find(_GLIBC_VERSION, stream.content()):
+            contents.glibc[path] = found
     elif (numbered or _INTERPRETER.fullmatch(name)) and entry.kind is not Kind.DIRECTORY:
         _forget(contents, (path,))
         if entry.kind is Kind.SYMLINK:
@@ -131,18 +146,22 @@ def _version_in(pieces: Iterable[memoryview], minor: int) -> str:
 
     The string may be the end of a longer one, such as a path, because linkers share equal ends.
     """
-    pattern = re.compile(rb"(?<![0-9.])(3\.%d\.[0-9]{1,3})(?:(?:a|b|rc)[0-9]+)?\+?\0" % minor)
-    end, found = b"", ""
+    return _find(re.compile(rb"(?<![0-9.])(3\.%d\.[0-9]{1,3})(?:(?:a|b|rc)[0-9]+)?\+?\0" % minor), pieces)
+
+
+def _find(pattern: re.Pattern[bytes], pieces: Iterable[memoryview]) -> str:
+    """The first group of the pattern's first match, or nothing."""
+    end = b""
     for piece in pieces:
         window = end + bytes(piece)
-        if not found and (match := pattern.search(window)):
-            found = match[1].decode()
+        if match := pattern.search(window):
+            return match[1].decode()
         end = window[-_LONGEST_VERSION:]
-    return found
+    return ""
 
 
 def _paths(contents: Contents) -> set[str]:
-    return {*contents.files, *contents.links, *contents.os_release, *contents.musl}
+    return {*contents.files, *contents.links, *contents.os_release, *contents.glibc, *contents.musl}
 
 
 def _forget(contents: Contents, paths: Iterator[str] | tuple[str, ...]) -> None:
@@ -150,6 +169,7 @@ def _forget(contents: Contents, paths: Iterator[str] | tuple[str, ...]) -> None:
         contents.files.pop(path, None)
         contents.links.pop(path, None)
         contents.os_release.pop(path, None)
+        contents.glibc.pop(path, None)
         contents.musl.discard(path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -43,16 +43,18 @@ class ImageLock(msgspec.Struct, frozen=True, rename="kebab"):
         reference: As the project has it: `oci:<directory>` or `<registry>/<repository>:<tag>`.
         manifest: Digest of the platform's manifest.
         os_release: The system's name for people; empty where the layers were not looked into.
+        glibc: The version of the C library, such as 2.36; empty where the layers were not looked into.
     """
 
     reference: str
     architecture: str
     manifest: Digest
-    python_path: str
-    python_version: str
+    python_path: Annotated[str, msgspec.Meta(pattern=r"^(/[A-Za-z0-9._+-]+)+\Z")]
+    python_version: Annotated[str, msgspec.Meta(pattern=r"^3\.[0-9]{1,2}\.[0-9]{1,3}\Z")]
     environment: tuple[str, ...]
     layers: tuple[LockedLayer, ...]
     os_release: str = ""
+    glibc: Annotated[str, msgspec.Meta(pattern=r"^(2\.[0-9]{1,3})?\Z")] = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in lightship.lock."""
@@ -94,7 +96,7 @@ def lock_image(reference: str, platform: Platform, session: Session, directory: 
         for descriptor, diff_id in image.layers
     )
     _refuse_alpine(image, reference)
-    version, os_release = variables.get("PYTHON_VERSION", ""), ""
+    version, os_release, glibc = variables.get("PYTHON_VERSION", ""), "", ""
     if _FULL_VERSION.fullmatch(version):
         path = f"/usr/local/bin/python{version.rpartition('.')[0]}"
     else:
@@ -109,7 +111,7 @@ def lock_image(reference: str, platform: Platform, session: Session, directory: 
                 hint='Choose a base with Python, such as the official python image, or base = "debian:bookworm".',
             )
         path, version = found
-        os_release = contents.pretty_name()
+        os_release, glibc = contents.pretty_name(), contents.glibc_version()
     return ImageLock(
         reference=reference,
         architecture=platform.architecture,
@@ -119,6 +121,7 @@ def lock_image(reference: str, platform: Platform, session: Session, directory: 
         environment=environment,
         layers=layers,
         os_release=os_release,
+        glibc=glibc,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -200,3 +202,22 @@ def test_umoci_unpacks_a_layout(
         ["umoci", "unpack", *rootless, "--image", f"{directory}:1", bundle], check=True, capture_output=True
     )
     assert (bundle / "rootfs" / "app" / "text").read_text() == "unpacked"
+
+
+@pytest.mark.tool("umoci")
+def test_a_layout_that_umoci_made_is_read(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "text").write_text("content")
+    for arguments in (
+        ["init", "--layout", tmp_path / "made"],
+        ["new", "--image", f"{tmp_path / 'made'}:v1"],
+        ["config", "--image", f"{tmp_path / 'made'}:v1", "--architecture", "amd64", "--os", "linux"],
+        ["insert", "--rootless", "--image", f"{tmp_path / 'made'}:v1", tmp_path / "files", "/files"],
+    ):
+        subprocess.run(["umoci", *arguments], check=True, capture_output=True)
+    source = open_layout(tmp_path / "made", "v1")
+    image = read_image(source, Platform())
+    source.pull(image.manifest.layers, session)
+    ((layer, diff_id),) = image.layers
+    pulled = gzip.decompress(session.cache.blob_path(layer.digest).read_bytes())
+    assert "sha256:" + hashlib.sha256(pulled).hexdigest() == diff_id

@@ -177,3 +177,19 @@ def accounts_of(address: str, directory: Path) -> list[dict[str, str]]:
         {**home, "DOCKER_CONFIG": str(directory / "stored")},
         {**home, "REGISTRY_AUTH_FILE": str(directory / "auth.json")},
     ]
+
+
+def test_dockers_own_format_is_pulled(
+    session: Session, registry: str, small_image: MakeImage, tmp_path: Path
+) -> None:
+    image = small_image(compression=Compression.GZIP)
+    layout = write_layout(image, session.cache, tmp_path / "layout", name="x:1")
+    copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--format=v2s2", "--dest-tls-verify=false"]
+    subprocess.run([*copy, f"oci:{layout}:1", f"docker://{registry}/base:1"], check=True, capture_output=True)
+    forget(image, session)
+    base = source(f"{registry}/base:1", session)
+    pulled = read_image(base, Platform())
+    assert pulled.manifest.layers[0].media_type == "application/vnd.docker.image.rootfs.diff.tar.gzip"
+    assert [diff_id for _, diff_id in pulled.layers] == [layer.diff_id for layer in image.layers]
+    base.pull(pulled.manifest.layers, session)
+    assert all(session.cache.has_blob(layer.digest) for layer in image.layers)

@@ -44,6 +44,25 @@ def project(function: Command) -> Command:
     return target(function)
 
 
+def locking(function: Command) -> Command:
+    """--locked and --upgrade."""
+    function = click.option("--upgrade", is_flag=True, help="Resolve anew and take the newest versions.")(function)
+    return click.option("--locked", is_flag=True, help="Fail where lightship.lock is stale or missing.")(function)
+
+
+def running(function: Command) -> Command:
+    """--engine and --port."""
+    function = click.option(
+        "-p", "--port", type=click.IntRange(1, 65535), metavar="PORT", help="The port on 127.0.0.1; a free one else."
+    )(function)
+    return click.option(
+        "--engine",
+        type=click.Choice(["auto", "docker", "podman", "embedded"]),
+        default="auto",
+        help="Where to run it; auto takes the first that works. Embedded needs no engine at all.",
+    )(function)
+
+
 def overrides(
     *,
     app: str | None,

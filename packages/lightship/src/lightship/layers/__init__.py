@@ -4,7 +4,7 @@ May import `cache`, `errors` and `progress`; knows nothing of images, projects o
 """
 
 from lightship.layers.compression import Compression
-from lightship.layers.layer import Layer, Recipe, materialise, plain_tar, recipe_key
+from lightship.layers.layer import Layer, Recipe, cached_layer, materialise, plain_tar, recipe_key
 from lightship.layers.tar import EPOCH, TarWriter, safe_path
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Layer",
     "Recipe",
     "TarWriter",
+    "cached_layer",
     "materialise",
     "plain_tar",
     "recipe_key",

@@ -72,11 +72,8 @@ def recipe_key(recipe: str, version: int, *inputs: str) -> str:
 
 def materialise(recipe: Recipe, cache: Cache, compression: Compression) -> Layer:
     """The layer of a recipe: from the cache, or written now."""
-    key = f"{recipe.key}-{compression.key}"
-    if record := cache.read_record("layers", key):
-        layer = _layer_of_record(recipe, record)
-        if layer and cache.has_blob(layer.digest, layer.size):
-            return layer
+    if layer := cached_layer(recipe, cache, compression):
+        return layer
     with cache.new_blob() as blob:
         stream = _LayerStream(blob, compression)
         tar = TarWriter(stream)
@@ -93,8 +90,19 @@ def materialise(recipe: Recipe, cache: Cache, compression: Compression) -> Layer
         media_type=compression.media_type,
     )
     kept = {name: value for name, value in asdict(layer).items() if name in _RECORDED}
-    cache.write_record("layers", key, kept)
+    cache.write_record("layers", _record_key(recipe, compression), kept)
     return layer
+
+
+def cached_layer(recipe: Recipe, cache: Cache, compression: Compression) -> Layer | None:
+    """The layer of a recipe where the cache has it, whole."""
+    record = cache.read_record("layers", _record_key(recipe, compression))
+    layer = _layer_of_record(recipe, record) if record else None
+    return layer if layer and cache.has_blob(layer.digest, layer.size) else None
+
+
+def _record_key(recipe: Recipe, compression: Compression) -> str:
+    return f"{recipe.key}-{compression.key}"
 
 
 _RECORDED = ("digest", "diff_id", "size", "unpacked_size", "media_type")

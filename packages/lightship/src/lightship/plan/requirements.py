@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightship.errors import ProjectError
-from lightship.lock.requirements import RequirementsSource, find_requirements, proposed_requirements
+from lightship.lock.requirements import RequirementsSource, find_requirements
 from lightship.models import Model, propose_requirements
 from lightship.plan.decision import Decision
 from lightship.project import Project
@@ -11,21 +11,17 @@ from lightship.project import Project
 
 def decide_requirements(project: Project, model: Model | None) -> Decision[RequirementsSource]:
     """The file that `[python] requirements` names, else the first of the documented order, else a proposal."""
-    source = find_requirements(project.directory, project.settings.python.requirements)
-    if source is not None:
-        named = project.settings.python.requirements is not None
-        reason = "[python] requirements names it" if named else "first found of the documented order"
-        return Decision("requirements", source, str(source), reason)
-    if model is None:
+    explicit = project.settings.python.requirements
+    proposed = propose_requirements(model) if model else ()
+    source = find_requirements(project.directory, explicit, proposed)
+    if source is None:
         raise ProjectError(
             f"{project.directory} has no requirements: no uv.lock, pylock.toml, requirements.txt or pyproject.toml.",
             hint="Write a requirements.txt with what your server imports, versions pinned.",
         )
-    lines = propose_requirements(model)
-    return Decision(
-        "requirements",
-        proposed_requirements(lines),
-        ", ".join(lines) or "none",
-        "there is no requirements file; this is what the model itself needs",
-        tuple(package.reason for package in model.packages),
-    )
+    if source.kind != "list":
+        reason = "[python] requirements names it" if explicit else "the first there is, in the documented order"
+        return Decision("requirements", source, source.title, reason)
+    reason = "there is no requirements file; this is what the model itself needs"
+    evidence = tuple(package.reason for package in model.packages) if model else ()
+    return Decision("requirements", source, ", ".join(proposed), reason, evidence)

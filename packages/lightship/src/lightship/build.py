@@ -1,0 +1,197 @@
+"""The pipeline: plan, lock, base, layers, image. Everything that can wait for nothing else runs at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from lightship.assemble import APP, assemble
+from lightship.bases.base import Base
+from lightship.bases.debian import DebianLock, build_debian
+from lightship.bases.image import ImageLock, build_image_base
+from lightship.download import GoneError
+from lightship.layers import Compression, Layer, Recipe, cached_layer, materialise
+from lightship.layers.bytecode import Compiler, interpreter_compiler
+from lightship.layers.environment import Environment
+from lightship.layers.files import FileEntry, FilesRecipe
+from lightship.layers.grouping import group
+from lightship.layers.runtime import RuntimeRecipe
+from lightship.layers.wheels import WheelSource, WheelsRecipe
+from lightship.lock import fetch_wheels
+from lightship.locking import Locked, bring_up_to_date, replace_base
+from lightship.oci import Image, write_layout
+from lightship.phases import Phases
+from lightship.plan import Plan, make_plan
+from lightship.project import Project
+from lightship.serve_config import serve_config
+from lightship.session import Session
+
+
+@dataclass(frozen=True)
+class Build:
+    """A built image.
+
+    Attributes:
+        reference: Its name and tag.
+        layout: The OCI layout in the cache.
+        lock_changes: What changed in lightship.lock, one line each.
+        phases: How long each phase took.
+    """
+
+    plan: Plan
+    image: Image
+    reference: str
+    layout: Path
+    lock_changes: tuple[str, ...]
+    phases: Phases
+
+    @property
+    def plain_archive(self) -> bool:
+        """Whether an archive gets plain layers: zstd is unknown to Docker before 23, plain tar to nobody."""
+        return self.plan.compression.value == Compression.ZSTD
+
+
+def build(project: Project, session: Session, *, locked: bool = False, upgrade: bool = False) -> Build:
+    """Build the image of a project into the cache.
+
+    Args:
+        locked: Fail where lightship.lock is stale or missing.
+        upgrade: Resolve anew and take the newest versions.
+
+    Raises: a `LightshipError` that says what, where, why and what to do; nothing half-made is left behind.
+    """
+    phases = Phases()
+    session.cache.sweep()
+    with phases.phase("plan"):
+        plan = make_plan(project)
+    with phases.phase("lock"):
+        fitting = bring_up_to_date(plan, session, locked=locked, upgrade=upgrade)
+    try:
+        base, layers = _base_and_layers(plan, fitting, session, phases)
+    except GoneError as error:
+        if locked or session.offline or not isinstance(fitting.base, DebianLock):
+            raise
+        session.progress.note(error.message)
+        with phases.phase("lock"):
+            fitting = replace_base(fitting, plan, session)
+        base, layers = _base_and_layers(plan, fitting, session, phases)
+    with phases.phase("image"):
+        image = assemble(plan, base, layers, session.environ)
+        reference = f"{project.name}:{project.settings.image.tag}"
+        base.fetch()
+        layout = write_layout(image, session.cache, session.cache.image_path(reference), name=reference)
+    return Build(plan, image, reference, layout, fitting.changes, phases)
+
+
+def _base_and_layers(plan: Plan, locked: Locked, session: Session, phases: Phases) -> tuple[Base, Sequence[Layer]]:
+    """The base and all layers above it. The wheels are fetched while the base is assembled."""
+    compression = Compression(plan.compression.value)
+    environment = Environment(_interpreter_path(locked.base), locked.base.python_version)
+    with ThreadPoolExecutor(max(2, session.jobs), thread_name_prefix="lightship") as pool:
+        base_future = pool.submit(_base, plan, locked.base, session, compression)
+        compiler = _compiler_of(base_future.result, environment, jobs=1)
+        wheels = _wheel_recipes(plan, locked, environment, compiler, session)
+        missing = [
+            each
+            for recipe in wheels
+            if not cached_layer(recipe, session.cache, compression)
+            for each in recipe.wheels
+        ]
+        with phases.phase("fetch"):
+            _fetch(missing, locked, plan, session)
+        with phases.phase("base"):
+            base = base_future.result()
+        with phases.phase("layers"):
+            recipes: list[tuple[Recipe, Compression]] = [
+                (environment, compression),
+                *((recipe, compression) for recipe in wheels),
+                (RuntimeRecipe(environment, compiler), compression),
+                *_project_recipes(plan, session, compression),
+            ]
+            layers = _materialise_all(recipes, session, pool)
+    return base, layers
+
+
+def _base(plan: Plan, lock: DebianLock | ImageLock, session: Session, compression: Compression) -> Base:
+    if isinstance(lock, DebianLock):
+        return build_debian(lock, session, compression, mirror=plan.project.settings.base_table.mirror)
+    return build_image_base(lock, session, plan.project.directory)
+
+
+def _interpreter_path(lock: DebianLock | ImageLock) -> str:
+    return lock.interpreter_path if isinstance(lock, DebianLock) else lock.python_path
+
+
+def _compiler_of(
+    base: Callable[[], Base], environment: Environment, jobs: int
+) -> Callable[[], AbstractContextManager[Compiler]]:
+    """Opens the byte compiler of the base's interpreter; only then is the base waited for."""
+
+    def open_compiler() -> AbstractContextManager[Compiler]:
+        interpreter = base().interpreter
+        return interpreter_compiler(interpreter.root(), environment.interpreter, environment.version, jobs)
+
+    return open_compiler
+
+
+def _wheel_recipes(
+    plan: Plan,
+    locked: Locked,
+    environment: Environment,
+    compiler: Callable[[], AbstractContextManager[Compiler]],
+    session: Session,
+) -> list[WheelsRecipe]:
+    def source(name: str, version: str, file: str, sha256: str, size: int) -> WheelSource:
+        return WheelSource(name, version, file, sha256, size, partial(session.cache.blob_path, f"sha256:{sha256}"))
+
+    wheels = [source(each.name, each.version, each.file, each.sha256, each.size) for each in locked.lock.wheels]
+    level = plan.project.settings.image.prune
+    return [WheelsRecipe(each, environment, level, compiler, session.progress) for each in group(wheels)]
+
+
+def _fetch(missing: Sequence[WheelSource], locked: Locked, plan: Plan, session: Session) -> None:
+    if missing:
+        wanted = {each.sha256 for each in missing}
+        wheels = [wheel for wheel in locked.lock.wheels if wheel.sha256 in wanted]
+        source = plan.requirements.value
+        fetch_wheels(wheels, session, locked.lock.target, source=source, directory=plan.project.directory)
+
+
+def _project_recipes(plan: Plan, session: Session, compression: Compression) -> list[tuple[Recipe, Compression]]:
+    """The project's own layers: weights, plain because compressing them gains next to nothing, and the app."""
+    cache = session.cache
+    weights = tuple(FileEntry.of_file(f"{APP}/{file.path}", file.source, cache) for file in plan.weights_files)
+    app = [
+        FileEntry.of_file(f"{APP}/{file.path}", file.source, cache, executable=file.executable)
+        for file in plan.app_files
+    ]
+    digests = {entry.path.removeprefix(f"{APP}/"): entry.digest for entry in weights + tuple(app)}
+    generated = serve_config(plan, digests)
+    app += [FileEntry.of_bytes(f"{APP}/{path}", content) for path, content in generated.items()]
+    recipes: list[tuple[Recipe, Compression]] = []
+    if weights:
+        names = ", ".join(file.path for file in plan.weights_files)
+        recipes.append((FilesRecipe("weights", names, weights), Compression.NONE))
+    title = f"{len(plan.app_files)} files of the project, settings" if plan.app_files else "settings"
+    recipes.append((FilesRecipe("app", title, tuple({entry.path: entry for entry in app}.values())), compression))
+    return recipes
+
+
+def _materialise_all(
+    recipes: Sequence[tuple[Recipe, Compression]], session: Session, pool: ThreadPoolExecutor
+) -> list[Layer]:
+    """All layers in order; those that must be made are made side by side, the largest first."""
+
+    def weight(number: int) -> int:
+        recipe, _ = recipes[number]
+        return -sum(wheel.size for wheel in recipe.wheels) if isinstance(recipe, WheelsRecipe) else 0
+
+    order = sorted(range(len(recipes)), key=weight)
+    futures = {
+        number: pool.submit(materialise, recipes[number][0], session.cache, recipes[number][1]) for number in order
+    }
+    return [futures[number].result() for number in range(len(recipes))]

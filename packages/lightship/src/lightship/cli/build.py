@@ -1,0 +1,118 @@
+"""`lightship build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lightship.cli import options
+from lightship.cli.display import Display
+
+if TYPE_CHECKING:
+    from lightship.build import Build
+
+
+@click.command()
+@options.project
+@options.locking
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE.tar", help="Also write one tar file.")
+@click.option("--layout", type=click.Path(path_type=Path), metavar="DIR", help="Also write an OCI layout.")
+@options.output
+def command(
+    target: Path,
+    offline: bool,
+    locked: bool,
+    upgrade: bool,
+    output: Path | None,
+    layout: Path | None,
+    quiet: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Build the image. It lies in the cache; -o and --layout write it elsewhere too.
+
+    \b
+    Examples:
+      lightship build                      the project in this folder
+      lightship build -o image.tar         for `docker load`, `podman load` and every OCI tool
+      lightship build --locked --offline   in CI: from the lock and the cache, or not at all
+    """
+    from lightship.build import build
+    from lightship.oci import write_archive, write_layout
+
+    display = Display(quiet, as_json)
+    project = options.open_project(target, **chosen)
+    with options.session(display, offline=offline) as session:
+        built = build(project, session, locked=locked, upgrade=upgrade)
+        for warning in built.plan.warnings:
+            display.warn(warning)
+        with built.phases.phase("write"):
+            if output:
+                write_archive(built.image, session.cache, output, name=built.reference, plain=built.plain_archive)
+            if layout:
+                write_layout(built.image, session.cache, layout, name=built.reference)
+    if as_json:
+        display.document(document(built))
+        return
+    show(display, built)
+    if output:
+        display.line(f"wrote {output}; load it with [bold]docker load -i {output}[/]")
+    if layout:
+        display.line(f"wrote {layout}")
+
+
+def document(built: Build) -> dict[str, Any]:
+    """The result of a build for machines."""
+    image = built.image
+    return {
+        "name": built.reference,
+        "digest": image.digest,
+        "image_id": image.config_digest,
+        "size": image.size,
+        "unpacked_size": image.unpacked_size,
+        "layout": str(built.layout),
+        "layers": [
+            {
+                "kind": layer.kind,
+                "title": layer.title,
+                "digest": layer.digest,
+                "size": layer.size,
+                "unpacked_size": layer.unpacked_size,
+                "from_cache": layer.from_cache,
+            }
+            for layer in image.layers
+        ],
+        "seconds": dict(built.phases.items()),
+        "lock_changes": list(built.lock_changes),
+        "warnings": list(built.plan.warnings),
+    }
+
+
+def show(display: Display, built: Build) -> None:
+    """The result of a build for people: what the image is made of, and how long it took."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from lightship.quantities import human_size
+
+    image = built.image
+    table = Table(title=f"{built.reference}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("layer", style="bold")
+    table.add_column("holds", overflow="ellipsis", no_wrap=True, max_width=60)
+    table.add_column("to pull", justify="right")
+    table.add_column("unpacked", justify="right")
+    table.add_column("", style="dim")
+    for layer in image.layers:
+        origin = "cached" if layer.from_cache else "made now"
+        sizes = (human_size(layer.size), human_size(layer.unpacked_size))
+        table.add_row(layer.kind, Text(layer.title), *sizes, origin)
+    totals = (human_size(image.size), human_size(image.unpacked_size))
+    table.add_row("image", f"{len(image.layers)} layers", *totals, "", style="bold")
+    display.table(table)
+    for change in built.lock_changes:
+        display.line(f"lock: {change}")
+    times = " · ".join(f"{name} {seconds:.2f} s" for name, seconds in built.phases.items() if seconds >= 0.005)
+    display.line(f"[dim]{times}[/]")
+    display.line(f"digest [bold]{image.digest}[/]")

@@ -1,0 +1,145 @@
+"""Bring lightship.lock up to date with the plan: keep the halves that still fit, resolve the others, side by side."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lightship.bases.debian import DebianLock, lock_debian
+from lightship.bases.image import ImageLock, lock_image
+from lightship.errors import LockError
+from lightship.layers.runtime import runtime_requirements
+from lightship.lock import (
+    Inputs,
+    Lock,
+    Target,
+    differences,
+    read_lock,
+    requirements_input,
+    resolve,
+    stale_reasons,
+    write_lock,
+)
+from lightship.oci.image import Platform
+from lightship.plan import BaseChoice, Plan
+from lightship.session import Session
+
+BASE_RECIPE = 1  # part of the base's digest: raise it when the same choice would now be locked differently
+_LEAST_GLIBC = (2, 17)  # where a base does not tell: manylinux2014, what wheels are most often built for
+_REMEDY = "Run `lightship lock`, look at what it changes, and commit lightship.lock."
+
+
+@dataclass(frozen=True)
+class Locked:
+    """A lock that fits the plan, its base's half as a value, and what changed, one line each."""
+
+    lock: Lock
+    base: DebianLock | ImageLock
+    changes: tuple[str, ...] = ()
+
+
+def bring_up_to_date(plan: Plan, session: Session, *, locked: bool = False, upgrade: bool = False) -> Locked:
+    """The lock of a plan, resolved anew where the project changed since it was written.
+
+    Args:
+        locked: Fail with `LockError` where it is stale or missing, instead of resolving.
+        upgrade: Resolve anew whatever is locked, and take the newest versions.
+    """
+    path = plan.project.lock_path
+    old = read_lock(path)
+    choice = plan.base.value
+    base_input = _base_input(choice)
+    base_fits = old is not None and old.inputs.base == base_input and not upgrade
+    if locked:
+        return _as_it_is(plan, old, base_input)
+    if old is not None and base_fits:
+        base = _base_of(choice, old.base)
+        target = target_of(choice, base)
+        if old.inputs.requirements == _requirements_input(plan, target):
+            return Locked(old, base)
+    if choice.codename is None or base_fits:
+        base = _base_of(choice, old.base) if old is not None and base_fits else _lock_base(plan, session)
+        target = target_of(choice, base)
+        wheels = _resolve(plan, target, session, None if upgrade else old)
+    else:
+        # A Debian release's Python and C library are known from its name, so both halves can go at once.
+        target = target_of(choice, None)
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(_lock_base, plan, session)
+            wheels = _resolve(plan, target, session, None if upgrade else old)
+            base = future.result()
+    inputs = Inputs(requirements=_requirements_input(plan, target), base=base_input)
+    new = Lock(target=target, inputs=inputs, base=base.to_dict(), wheels=wheels)
+    write_lock(path, new)
+    return Locked(new, base, differences(old, new) if old else (f"{path.name} written",))
+
+
+def target_of(choice: BaseChoice, base: DebianLock | ImageLock | None) -> Target:
+    """What wheels are chosen for: the Python, the processor and the C library of the base."""
+    if choice.python and choice.glibc:
+        return Target(choice.python, "linux/amd64", choice.glibc)
+    assert isinstance(base, ImageLock)  # an image's lock comes first, because only the image knows
+    major, _, minor = base.glibc.partition(".")
+    glibc = (int(major), int(minor)) if base.glibc else _LEAST_GLIBC
+    return Target(".".join(base.python_version.split(".")[:2]), f"linux/{base.architecture}", glibc)
+
+
+def _as_it_is(plan: Plan, old: Lock | None, base_input: str) -> Locked:
+    path, choice = plan.project.lock_path, plan.base.value
+    if old is None:
+        raise LockError(f"There is no {path}, and --locked forbids to resolve.", hint=_REMEDY)
+    reasons: tuple[str, ...] = ()
+    if old.inputs.base == base_input:
+        base = _base_of(choice, old.base)
+        expected = Inputs(_requirements_input(plan, target_of(choice, base)), base_input)
+        if not (reasons := stale_reasons(old, expected)):
+            return Locked(old, base)
+    else:
+        reasons = stale_reasons(old, Inputs(old.inputs.requirements, base_input))
+    raise LockError(f"{path} is stale: {'; '.join(reasons)}.", hint=_REMEDY)
+
+
+def _resolve(plan: Plan, target: Target, session: Session, old: Lock | None) -> Any:
+    source = plan.requirements.value
+    return resolve(source, _extra(plan), target, session, preferences=old.wheels if old else ())
+
+
+def _extra(plan: Plan) -> tuple[str, ...]:
+    """What the runtime needs besides the user's requirements."""
+    return runtime_requirements()
+
+
+def _requirements_input(plan: Plan, target: Target) -> str:
+    return requirements_input(plan.requirements.value, _extra(plan), target)
+
+
+def _base_input(choice: BaseChoice) -> str:
+    parts = [BASE_RECIPE, choice.reference, sorted(choice.packages)]
+    return f"sha256:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
+
+
+def _lock_base(plan: Plan, session: Session) -> DebianLock | ImageLock:
+    choice, table = plan.base.value, plan.project.settings.base_table
+    with session.progress.task(f"Locking the base {choice.reference}"):
+        if choice.codename is None:
+            return lock_image(choice.reference, Platform(), session, plan.project.directory)
+        keyring = Path(plan.project.directory, table.keyring) if table.keyring else None
+        return lock_debian(choice.codename, "amd64", choice.packages, session, mirror=table.mirror, keyring=keyring)
+
+
+def _base_of(choice: BaseChoice, fields: dict[str, Any]) -> DebianLock | ImageLock:
+    return DebianLock.from_dict(fields) if choice.codename else ImageLock.from_dict(fields)
+
+
+def replace_base(locked: Locked, plan: Plan, session: Session) -> Locked:
+    """Lock the base anew and keep the wheels: for a mirror that no longer has what was locked."""
+    base = _lock_base(plan, session)
+    new = msgspec.structs.replace(locked.lock, base=base.to_dict())
+    write_lock(plan.project.lock_path, new)
+    return Locked(new, base, (*locked.changes, *differences(locked.lock, new)))

@@ -1,0 +1,173 @@
+"""From a folder to an answer: `lightship up` on the examples, in every engine that is here."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import LIGHTSHIP, ROOT, Outcome
+
+from lightship_runtime.golden import compare
+
+pytestmark = pytest.mark.network
+
+ENGINES = [
+    "embedded",
+    pytest.param("docker", marks=[pytest.mark.tool("dockerd"), pytest.mark.docker]),
+]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["iris", "iris-fastapi"])
+def test_an_example_answers_its_golden_request(
+    example: Callable[[str], Path], succeed: Callable[..., Any], name: str, engine: str
+) -> None:
+    proven = succeed("up", example(name), "--once", "--engine", engine)
+    golden = json.loads((ROOT / "examples" / name / "golden.json").read_text())
+    assert proven["engine"] == engine
+    assert compare(golden["response"], proven["answer"], 1e-6) == []
+
+
+@pytest.mark.tool("podman")
+@pytest.mark.parametrize("name", ["iris", "iris-fastapi"])
+def test_an_example_answers_in_podmans_loaded_form(
+    example: Callable[[str], Path], succeed: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    """podman loads the archive; what it stored is exported again and asked in the embedded engine."""
+    archive = tmp_path / "image.tar"
+    built = succeed("build", example(name), "-o", archive)
+    storage = ["--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "runroot"), "--storage-driver", "vfs"]
+    loaded = subprocess.run(
+        ["podman", *storage, "load", "-i", str(archive)], capture_output=True, text=True, check=True
+    )
+    reference = loaded.stdout.strip().rpartition(" ")[2].rpartition(",")[2]
+    inspected = subprocess.run(
+        ["podman", *storage, "image", "inspect", "--format", "{{.Id}}", reference],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"sha256:{inspected.stdout.strip()}" == built["image_id"]
+    subprocess.run(
+        ["podman", *storage, "save", "--format", "oci-dir", "-o", str(tmp_path / "again"), reference],
+        capture_output=True,
+        check=True,
+    )
+    proven = succeed(
+        "run", f"oci:{tmp_path / 'again'}", "--once", "--golden", ROOT / "examples" / name / "golden.json"
+    )
+    assert proven["proven"] is True
+
+
+def test_a_model_alone_becomes_an_image(
+    example: Callable[[str], Path], succeed: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    shutil.copy(example("iris") / "model.joblib", folder)
+    proven = succeed("up", folder / "model.joblib", "--once", "--engine", "embedded")
+    assert proven["name"].startswith("model:")
+
+
+def test_a_server_named_on_the_command_line_needs_no_settings(
+    example: Callable[[str], Path], succeed: Callable[..., Any]
+) -> None:
+    folder = example("iris-fastapi")
+    (folder / "lightship.toml").unlink()
+    proven = succeed("up", folder / "serve.py", "--once", "--engine", "embedded")
+    assert "prediction" in proven["answer"]
+
+
+def test_up_serves_until_it_is_interrupted(example: Callable[[str], Path], shared_cache: Path) -> None:
+    command = [str(LIGHTSHIP), "up", str(example("iris")), "--engine", "embedded", "--json"]
+    environ = {**os.environ, "LIGHTSHIP_CACHE": str(shared_cache), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout is not None
+        document = ""
+        for line in process.stdout:
+            document += line
+            if line == "}\n":
+                break
+        url = json.loads(document)["url"]
+        with urllib.request.urlopen(f"{url}/health") as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"{url}/health", timeout=2)
+
+
+def test_a_wrong_golden_answer_fails_with_the_difference(
+    example: Callable[[str], Path], lightship: Callable[..., Outcome]
+) -> None:
+    folder = example("iris-fastapi")
+    golden = json.loads((folder / "golden.json").read_text())
+    golden["response"] = {"prediction": [7]}
+    (folder / "golden.json").write_text(json.dumps(golden))
+    outcome = lightship("up", folder, "--once", "--engine", "embedded")
+    assert outcome.status == 6
+    assert "prediction" in outcome.stderr
+
+
+def test_a_second_build_takes_everything_from_the_cache(
+    example: Callable[[str], Path], succeed: Callable[..., Any]
+) -> None:
+    folder = example("iris")
+    first, second = succeed("build", folder), succeed("build", folder)
+    assert first["digest"] == second["digest"]
+    assert all(layer["from_cache"] for layer in second["layers"])
+
+
+def test_a_code_change_makes_only_the_app_layer(example: Callable[[str], Path], succeed: Callable[..., Any]) -> None:
+    folder = example("iris-fastapi")
+    before = succeed("build", folder)
+    with (folder / "serve.py").open("a") as file:
+        file.write("# changed\n")
+    after = succeed("build", folder)
+    assert [layer["kind"] for layer in after["layers"] if not layer["from_cache"]] == ["app"]
+    assert before["layers"][:-1] == [
+        {**layer, "from_cache": before["layers"][i]["from_cache"]} for i, layer in enumerate(after["layers"][:-1])
+    ]
+
+
+def test_a_locked_build_needs_the_lock(example: Callable[[str], Path], lightship: Callable[..., Outcome]) -> None:
+    folder = example("iris")
+    missing = lightship("build", folder, "--locked")
+    assert missing.status == 3 and "lightship lock" in missing.stderr
+    assert lightship("lock", folder).status == 0
+    assert lightship("build", folder, "--locked", "--offline").status in (0, 4)  # 4 where the cache is cold
+    requirements = folder / "requirements.txt"
+    requirements.write_text(requirements.read_text() + "# a comment changes the file\nclick\n")
+    stale = lightship("build", folder, "--locked")
+    assert stale.status == 3 and "requirements" in stale.stderr
+
+
+def test_the_lock_names_no_host(example: Callable[[str], Path], lightship: Callable[..., Outcome]) -> None:
+    folder = example("iris")
+    assert lightship("lock", folder).status == 0
+    assert "://" not in (folder / "lightship.lock").read_text()
+
+
+def test_plan_explains_every_decision(example: Callable[[str], Path], succeed: Callable[..., Any]) -> None:
+    plan = succeed("plan", example("iris"))
+    names = [decision["name"] for decision in plan["decisions"]]
+    assert names[:4] == ["model", "server", "base", "requirements"]
+    assert all(decision["reason"] for decision in plan["decisions"])
+
+
+def test_a_model_saved_with_another_scikit_learn_is_told_of_before_anything_is_built(
+    example: Callable[[str], Path], succeed: Callable[..., Any]
+) -> None:
+    folder = example("iris")
+    requirements = folder / "requirements.txt"
+    requirements.write_text(requirements.read_text().replace("scikit-learn==1.7.2", "scikit-learn==1.6.1"))
+    warnings = " ".join(succeed("plan", folder)["warnings"])
+    assert "1.7.2" in warnings and "1.6.1" in warnings

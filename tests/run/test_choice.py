@@ -8,7 +8,7 @@ import pytest
 
 from lightship.errors import EngineError
 from lightship.oci.image import Image
-from lightship.run.choice import choose
+from lightship.run.choice import ENGINES, choose, engines
 from lightship.run.engine import Container, RunOptions
 from lightship.session import Session
 
@@ -53,3 +53,7 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(EngineError, match="no engine 'dokcer'") as caught:
         choose([Stub("docker"), Stub("embedded")], "dokcer")
     assert "docker, embedded" in str(caught.value.hint)
+
+
+def test_every_engine_is_there_in_the_order_of_preference(session: Session) -> None:
+    assert tuple(engine.name for engine in engines(session)) == ENGINES

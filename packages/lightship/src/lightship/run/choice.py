@@ -17,7 +17,7 @@ def engines(session: Session) -> tuple[Engine, ...]:
     from lightship.run.embedded import EmbeddedEngine
     from lightship.run.podman import PodmanEngine
 
-    return (DockerEngine(session.environ), PodmanEngine(session.environ), EmbeddedEngine(session.environ))
+    return (DockerEngine(session.environ), PodmanEngine(session.environ), EmbeddedEngine())
 
 
 def choose(available: Sequence[Engine], name: str | None = None) -> Engine:

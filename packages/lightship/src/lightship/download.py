@@ -7,6 +7,7 @@ nothing of the size of a file is ever held in memory. URLs are http, https or fi
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import REQUESTED_RANGE_NOT_SATISFIABLE as RANGE_NOT_SATISFIABLE
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -26,6 +27,8 @@ from lightship.transport import Credentials, TransferError, Transport, connectio
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
+
+_T = TypeVar("_T")
 
 CONNECTIONS = 8  # at once; more gains nothing on one host and looks like an attack to some mirrors
 ATTEMPTS = 5  # per URL without any progress
@@ -130,6 +133,28 @@ def fetch_bytes(
     return bytes(content)
 
 
+def content_sizes(urls: Iterable[str], session: Session, *, credentials: Credentials | None = None) -> dict[str, int]:
+    """The size in bytes of what lies at each URL, without reading it; URLs whose server does not say are left out.
+
+    Raises: `GoneError`, `NetworkError`.
+    """
+    wanted = list(urls)
+    if not wanted:
+        return {}
+    with (
+        closing(_Fetcher(session, credentials)) as fetcher,
+        ThreadPoolExecutor(min(CONNECTIONS, len(wanted)), thread_name_prefix="size") as executor,
+    ):
+        futures = {url: executor.submit(_size_of, url, fetcher) for url in wanted}
+        try:
+            sizes = {url: future.result() for url, future in futures.items()}
+        except BaseException:
+            fetcher.stop()
+            executor.shutdown(cancel_futures=True)
+            raise
+    return {url: size for url, size in sizes.items() if size is not None}
+
+
 class _Fetcher:
     """Reads URLs, again where that may help, until it is closed."""
 
@@ -151,13 +176,21 @@ class _Fetcher:
 
     def fetch(self, url: str, receive: Callable[[int, Iterator[bytes]], None], received: Callable[[], int]) -> None:
         """Pass the content of a URL to `receive(start, pieces)`; `received()` bytes of it are there already."""
-        failed, best, tag = 0, received(), None
+        tag = None
+
+        def attempt() -> None:
+            nonlocal tag
+            with self._open(url, received(), tag) as (start, tag, pieces):
+                receive(start, pieces)
+
+        self.again(attempt, received)
+
+    def again(self, attempt: Callable[[], _T], received: Callable[[], int] = lambda: 0) -> _T:
+        """What `attempt` returns, tried again where that may help: the more it has received, the more patiently."""
+        failed, best = 0, received()
         while True:
             try:
-                start = received()
-                with self._open(url, start, tag) as (start, tag, pieces):
-                    receive(start, pieces)
-                return
+                return attempt()
             except TransferError as error:
                 failed = 1 if received() >= best + _WORTH_A_RETRY else failed + 1
                 best = max(best, received())
@@ -166,6 +199,24 @@ class _Fetcher:
                 pause = max(error.wait, _FIRST_PAUSE * 2 ** (failed - 1) * random.uniform(0.5, 1.5))  # noqa: S311
                 if self._stop.wait(min(pause, _LONGEST_PAUSE)):
                     raise
+
+    def size(self, url: str) -> int | None:
+        """How many bytes lie at a URL; None where the server does not say. Asks by HEAD, else for the first byte."""
+        if (path := local_path(url)) is not None:
+            with _local(path) as file:
+                return os.fstat(file.fileno()).st_size
+        if self._offline:
+            raise TransferError("offline and not in the cache", "unreachable")
+        try:
+            with closing(self._transport.open(url, self._headers, method="HEAD")) as response:
+                return _number(response.headers.get("Content-Length", ""))
+        except TransferError as error:
+            if error.status not in (403, 405, 501):  # signed addresses and some servers know GET only
+                raise
+        with closing(self._transport.open(url, self._headers | {"Range": "bytes=0-0"})) as response:
+            if response.status == 206:
+                return _number(response.headers.get("Content-Range", "").rpartition("/")[2])
+            return _number(response.headers.get("Content-Length", ""))
 
     @contextmanager
     def _open(self, url: str, start: int, tag: str | None) -> Iterator[tuple[int, str | None, Iterator[bytes]]]:
@@ -267,6 +318,16 @@ def _all_of(downloads: Sequence[Download], fetcher: _Fetcher) -> None:
         raise GoneError(message, [download for error in gone for download in error.downloads], hint=gone[0].hint)
 
 
+def _size_of(url: str, fetcher: _Fetcher) -> int | None:
+    try:
+        return fetcher.again(lambda: fetcher.size(url))
+    except TransferError as error:
+        title = masked(url).rpartition("/")[2]
+        raise _failure(
+            Download((url,), "", None, title), [(url, error)], f"Could not ask for the size of {title}"
+        ) from error
+
+
 def _unless_gone(download: Download, fetcher: _Fetcher) -> GoneError | None:
     try:
         _one(download, fetcher)
@@ -344,6 +405,10 @@ def _read_response(response: BaseHTTPResponse) -> bytes:
         return response.read(_PIECE, decode_content=False)
     except HTTPError as error:
         raise connection_failure(error) from error
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _first_byte(content_range: str) -> int:

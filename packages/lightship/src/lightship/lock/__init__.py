@@ -1,0 +1,49 @@
+"""The lock: which wheels an image is made of, decided once, written down by hash, found again anywhere.
+
+`requirements` finds what the user asks for; `resolve` has uv choose versions for the image's `Target` and picks one
+wheel of each; `file` reads, writes and compares `lightship.lock`; `fetch` brings the locked bytes into the cache;
+`pylock` speaks PEP 751 with other tools. `index` hands the user's own index configuration to uv, which `uv` runs as a
+program. May import the core (cache, session, download, errors); nothing of plan, layers, bases or cli.
+"""
+
+from lightship.lock.fetch import fetch_wheels
+from lightship.lock.file import (
+    Inputs,
+    Lock,
+    LockedWeights,
+    LockedWheel,
+    differences,
+    read_lock,
+    stale_reasons,
+    write_lock,
+)
+from lightship.lock.pylock import write_pylock
+from lightship.lock.requirements import (
+    RequirementsSource,
+    find_requirements,
+    pins,
+    proposed_requirements,
+    requirements_input,
+)
+from lightship.lock.resolve import resolve
+from lightship.lock.target import Target
+
+__all__ = [
+    "Inputs",
+    "Lock",
+    "LockedWeights",
+    "LockedWheel",
+    "RequirementsSource",
+    "Target",
+    "differences",
+    "fetch_wheels",
+    "find_requirements",
+    "pins",
+    "proposed_requirements",
+    "read_lock",
+    "requirements_input",
+    "resolve",
+    "stale_reasons",
+    "write_lock",
+    "write_pylock",
+]

@@ -18,6 +18,7 @@ from lightship.layers.runtime import runtime_requirements
 from lightship.lock import (
     Inputs,
     Lock,
+    LockedWheel,
     Target,
     differences,
     read_lock,
@@ -105,7 +106,7 @@ def _as_it_is(plan: Plan, old: Lock | None, base_input: str) -> Locked:
     raise LockError(f"{path} is stale: {'; '.join(reasons)}.", hint=_REMEDY)
 
 
-def _resolve(plan: Plan, target: Target, session: Session, old: Lock | None) -> Any:
+def _resolve(plan: Plan, target: Target, session: Session, old: Lock | None) -> tuple[LockedWheel, ...]:
     source = plan.requirements.value
     return resolve(source, _extra(plan), target, session, preferences=old.wheels if old else ())
 

@@ -1,15 +1,16 @@
 """OCI images: values and their documents, and the places where they are written to and read from.
 
-`image` makes images; `layout` and `archive` write them; `published` reads what others published, from a layout or
-from a `registry` by its `name` and with the user's `credentials`. May import `layers`, `cache`, `session`,
-`progress` and `errors`; knows nothing of projects, plans, bases or engines. The registry client is imported where
-it is used, because HTTP takes long to load.
+`image` makes images; `layout` and `archive` write them; `stored` reads back those that were built here; `published`
+reads what others published, from a layout or from a `registry` by its `name` and with the user's `credentials`. May
+import `layers`, `cache`, `session`, `progress` and `errors`; knows nothing of projects, plans, bases or engines. The
+registry client is imported where it is used, because HTTP takes long to load.
 """
 
 from lightship.oci.archive import write_archive
 from lightship.oci.image import Healthcheck, Image, Platform, Settings
 from lightship.oci.layout import open_layout, write_layout
 from lightship.oci.name import Reference
+from lightship.oci.stored import read_layout_image
 
 __all__ = [
     "Healthcheck",
@@ -18,6 +19,7 @@ __all__ = [
     "Reference",
     "Settings",
     "open_layout",
+    "read_layout_image",
     "write_archive",
     "write_layout",
 ]

@@ -12,16 +12,20 @@ from lightship.project import Project
 def decide_requirements(project: Project, model: Model | None) -> Decision[RequirementsSource]:
     """The file that `[python] requirements` names, else the first of the documented order, else a proposal."""
     explicit = project.settings.python.requirements
-    proposed = propose_requirements(model) if model else ()
-    source = find_requirements(project.directory, explicit, proposed)
-    if source is None:
+    source = find_requirements(project.directory, explicit)
+    if source is not None:
+        reason = "[python] requirements names it" if explicit else "the first there is, in the documented order"
+        return Decision("requirements", source, source.title, reason)
+    if model is None:
         raise ProjectError(
             f"{project.directory} has no requirements: no uv.lock, pylock.toml, requirements.txt or pyproject.toml.",
             hint="Write a requirements.txt with what your server imports, versions pinned.",
         )
-    if source.kind != "list":
-        reason = "[python] requirements names it" if explicit else "the first there is, in the documented order"
-        return Decision("requirements", source, source.title, reason)
-    reason = "there is no requirements file; this is what the model itself needs"
-    evidence = tuple(package.reason for package in model.packages) if model else ()
-    return Decision("requirements", source, ", ".join(proposed), reason, evidence)
+    proposed = propose_requirements(model)
+    return Decision(
+        "requirements",
+        RequirementsSource("list", project.directory, proposed),
+        ", ".join(proposed),
+        "there is no requirements file; this is what the model itself needs",
+        tuple(package.reason for package in model.packages),
+    )

@@ -1,0 +1,126 @@
+"""What the image serves and how: one JSON file, written by the builder, read once at start-up.
+
+The file lies in the folder `.lightship` of the app's directory (`/app/.lightship/serve.json` in an image); every
+path in it is relative to the app's directory. The builder makes a `Config` and writes `encode_config(config)`:
+
+    {"model": {"path": "model.joblib", "format": "joblib", "engine": "sklearn", "sha256": "9f86d0..."},
+     "golden": "golden.json"}
+    {"app": "serve:app", "health": "/healthz"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+import msgspec
+
+from lightship_runtime.environment import port_override
+from lightship_runtime.errors import ConfigError
+
+EngineName = Literal[
+    "sklearn", "onnxruntime", "xgboost", "lightgbm", "catboost", "torch", "transformers", "llamacpp", "python"
+]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+UrlPath = Annotated[str, msgspec.Meta(pattern=r"^/[!-~]*$", max_length=200)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+_SIZE_LIMIT = 1 << 20  # bytes; a real file has a few hundred
+
+
+class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The model to load.
+
+    Attributes:
+        path: The file or folder, relative to the app's directory.
+        format: The format's name: joblib, pickle, skops, onnx, xgboost, lightgbm, catboost, torchscript, pt2, python.
+        engine: Which library runs it.
+        sha256: Of the file, in hex, recorded when the image was built. A pickle-based file is loaded only if it is
+            this one; other formats may go without.
+        trusted_types: For skops files: types beyond skops's own list that may be constructed.
+    """
+
+    path: str
+    format: str
+    engine: EngineName
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    trusted_types: tuple[str, ...] = ()
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Everything about one server. Exactly one of `model` and `app` is set.
+
+    Attributes:
+        model: The model that Lightship's own server loads.
+        app: The user's own application instead, `module:name`, ASGI or WSGI.
+        host: The address to listen on.
+        port: The port to listen on; LIGHTSHIP_PORT or PORT in the environment is stronger.
+        health: The path that answers 200 when the server is ready; the health check asks it.
+        golden: The golden request and answer; asked before the port opens (with `model` only).
+        golden_mismatch: Whether another answer than the golden one keeps the server from starting.
+        concurrency: Predictions that may run at once; None lets the engine decide.
+        queue: Requests that may wait for their turn; beyond it the answer is 429.
+        body_limit: Largest request body, in bytes; beyond it the answer is 413.
+        body_timeout: Seconds that a client may take to send its body; after it the answer is 408.
+        linger: Seconds after SIGTERM in which connections are still accepted, and answered with
+            `Connection: close`, so that no client is cut off between two requests.
+        grace: Seconds that accepted requests may take to finish after that.
+    """
+
+    model: ModelFile | None = None
+    app: Annotated[str, msgspec.Meta(pattern=r"^[\w.]+:[\w.]+$")] | None = None
+    host: str = "0.0.0.0"  # noqa: S104  # a container is reached from outside, or not at all
+    port: Port = 8080
+    health: UrlPath = "/health"
+    golden: str | None = None
+    golden_mismatch: Literal["refuse", "warn"] = "refuse"
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    queue: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 256
+    body_limit: Annotated[int, msgspec.Meta(ge=1)] = 10 << 20
+    body_timeout: Positive = 30.0
+    linger: Annotated[float, msgspec.Meta(ge=0)] = 0.5
+    grace: Positive = 30.0
+
+    def __post_init__(self) -> None:
+        if (self.model is None) == (self.app is None):
+            raise ValueError("exactly one of `model` and `app` must be set")
+        for path in (self.model.path if self.model else None, self.golden):
+            if path is not None and not _stays_inside(path):
+                raise ValueError("a path must be relative and stay inside the app's directory")
+
+
+def encode_config(config: Config) -> bytes:
+    """The file's content: the same bytes for equal values."""
+    return msgspec.json.format(msgspec.json.encode(config, order="deterministic"), indent=2) + b"\n"
+
+
+def load_config(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read and check the file, and let the environment override the port. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_SIZE_LIMIT + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"Could not read the configuration {path}: {error.strerror}.",
+            hint="The builder writes it into the image; elsewhere, set LIGHTSHIP_CONFIG to its path.",
+        ) from error
+    if len(content) > _SIZE_LIMIT:
+        raise ConfigError(f"The configuration {path} is larger than {_SIZE_LIMIT} bytes.")
+    try:
+        config = msgspec.json.decode(content, type=Config)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ConfigError(
+            f"The configuration {path} is not valid: {error}.", hint="Build the image again."
+        ) from error
+    port = port_override(environ)
+    return config if port is None else msgspec.structs.replace(config, port=port)
+
+
+def app_directory(path: Path) -> Path:
+    """The app's directory, to which the paths in the configuration file `path` are relative."""
+    return path.absolute().parent.parent
+
+
+def _stays_inside(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return bool(parts) and not path.startswith("/") and ".." not in parts and "\0" not in path

@@ -1,0 +1,18 @@
+"""Engines: one small file per library that runs models, behind the interface `Engine`.
+
+A file here may import its library inside its functions only, and of lightship_runtime no more than `engine`,
+`arrays`, `config` and `errors`. A new engine is a new file and a line in `registry`.
+"""
+
+from lightship_runtime.engines.engine import BadInstances, Engine, ModelSource, Prediction, Signature
+from lightship_runtime.engines.registry import find_engine, import_packages
+
+__all__ = [
+    "BadInstances",
+    "Engine",
+    "ModelSource",
+    "Prediction",
+    "Signature",
+    "find_engine",
+    "import_packages",
+]

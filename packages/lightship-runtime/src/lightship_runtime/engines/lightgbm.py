@@ -1,0 +1,42 @@
+"""LightGBM models in the library's own text format.
+
+The file does not say whether a classifier of the scikit-learn interface wrote it, nor what its labels were, so the
+predictions are those of `Booster.predict`: probabilities of the positive class, or one per class.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from lightship_runtime.engines.arrays import matrix
+from lightship_runtime.engines.engine import ModelSource, Prediction, Signature
+
+
+class LightGBMEngine:
+    """A `lightgbm.Booster`, which uses all CPUs for each prediction."""
+
+    packages: ClassVar[tuple[str, ...]] = ("lightgbm",)
+    concurrent: ClassVar[bool] = False
+    refused: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
+
+    def __init__(self, booster: Any, threads: int) -> None:
+        self._booster = booster
+        self._threads = threads
+        self._signature = Signature(
+            rows=True, features=int(booster.num_feature()), names=tuple(map(str, booster.feature_name()))
+        )
+
+    @classmethod
+    def load(cls, source: ModelSource) -> LightGBMEngine:
+        import lightgbm
+
+        return cls(lightgbm.Booster(model_file=str(source.path)), source.threads)
+
+    @property
+    def signature(self) -> Signature:
+        return self._signature
+
+    def predict(self, instances: list[Any], *, probabilities: bool) -> Prediction:
+        del probabilities  # refused by the signature
+        rows = matrix(instances, self._signature)
+        return Prediction(self._booster.predict(rows, num_threads=self._threads).tolist())

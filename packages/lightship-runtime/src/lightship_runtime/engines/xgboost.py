@@ -1,0 +1,71 @@
+"""XGBoost models in the library's own formats (JSON, UBJSON and the older binary one).
+
+A file that `XGBClassifier` saved says so in its attributes, and gets class numbers and probabilities as that class
+would give them; any other file gets what `Booster` predicts. Neither needs scikit-learn.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from lightship_runtime.engines.arrays import matrix
+from lightship_runtime.engines.engine import ModelSource, Prediction, Signature
+
+
+class XGBoostEngine:
+    """An `xgboost.Booster`, which uses all CPUs for each prediction."""
+
+    packages: ClassVar[tuple[str, ...]] = ("numpy", "xgboost")
+    concurrent: ClassVar[bool] = False
+    refused: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
+
+    def __init__(self, booster: Any) -> None:
+        self._booster = booster
+        names = booster.feature_names
+        self._classifier = _is_classifier(booster)
+        self._signature = Signature(
+            rows=True,
+            features=int(booster.num_features()),
+            names=tuple(map(str, names)) if names else None,
+            probabilities=self._classifier,
+        )
+
+    @classmethod
+    def load(cls, source: ModelSource) -> XGBoostEngine:
+        import xgboost
+
+        booster = xgboost.Booster({"nthread": source.threads})
+        booster.load_model(str(source.path))
+        return cls(booster)
+
+    @property
+    def signature(self) -> Signature:
+        return self._signature
+
+    def predict(self, instances: list[Any], *, probabilities: bool) -> Prediction:
+        import numpy
+
+        # The trees that early stopping found best, as the scikit-learn interface takes them; else all.
+        best = self._booster.attr("best_iteration")
+        scores = self._booster.inplace_predict(
+            matrix(instances, self._signature),
+            iteration_range=(0, int(best) + 1) if best is not None else (0, 0),
+            validate_features=False,  # the columns' number and order were checked already
+        )
+        if not self._classifier:
+            return Prediction(scores.tolist())
+        if scores.ndim == 1:
+            scores = numpy.vstack([1.0 - scores, scores]).T
+        return Prediction(
+            scores.argmax(axis=1).tolist(),
+            scores.tolist() if probabilities else None,
+            list(range(scores.shape[1])) if probabilities else None,
+        )
+
+
+def _is_classifier(booster: Any) -> bool:
+    """Whether the scikit-learn interface saved a classifier whose scores are probabilities."""
+    attributes = json.loads(booster.attr("scikit_learn") or "{}")
+    objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
+    return attributes.get("_estimator_type") == "classifier" and objective in ("binary:logistic", "multi:softprob")

@@ -256,3 +256,51 @@ def test_a_lock_that_was_tampered_with_is_refused() -> None:
     ):
         with pytest.raises(LockError, match="not readable"):
             DebianLock.from_dict(damaged)
+
+
+def program(directory: Path, name: str, script: str) -> dict[str, str]:
+    """An environment in which the only program is this one."""
+    directory.mkdir()
+    path = directory / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return {"PATH": str(directory)}
+
+
+def test_sqv_is_used_where_gpgv_is_missing(session: Session, archive: Archive, tmp_path: Path) -> None:
+    """With a stand-in, since sqv reads signed documents only since 1.3; what it writes is what is read."""
+    signed = archive.signer.sign("Codename: bookworm\n")
+    script = 'for a in "$@"; do case "$a" in --output=*) echo "what sqv says" > "${a#--output=}";; esac; done'
+    environ = program(tmp_path / "sqv", "sqv", script)
+    assert verified(signed, archive.signer.keyring, "it", session.cache, environ) == "what sqv says\n"
+    refusing = program(tmp_path / "refusing", "sqv", 'echo "Message has been manipulated." >&2; exit 1')
+    with pytest.raises(IntegrityError, match=r"refused .*: Message has been manipulated\.$"):
+        verified(signed, archive.signer.keyring, "it", session.cache, refusing)
+    old = program(
+        tmp_path / "old", "sqv", "echo \"error: Found argument '--output' which was not expected\" >&2; exit 2"
+    )
+    with pytest.raises(IntegrityError, match=r"older than 1\.3"):
+        verified(signed, archive.signer.keyring, "it", session.cache, old)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "GOODSIG AB x\n[GNUPG:] VALIDSIG F 2026 1 0 4 0 1 2 01 F",  # SHA-1
+        "EXPKEYSIG AB x\n[GNUPG:] VALIDSIG F 2026 1 0 4 0 1 8 01 F",
+        "REVKEYSIG AB x\n[GNUPG:] VALIDSIG F 2026 1 0 4 0 1 8 01 F",
+        "GOODSIG AB x\n[GNUPG:] VALIDSIG F 2026 1 0 4 0 1 8 01 F\n[GNUPG:] BADSIG CD y",
+        "GOODSIG AB x\n[GNUPG:] VALIDSIG F 2026 1 0 4 0 1 2 01 F\n[GNUPG:] EXPKEYSIG CD y\n"
+        "[GNUPG:] VALIDSIG F 2026 1 0 4 0 1 8 01 F",
+        "GOODSIG AB x",
+        "",
+    ],
+)
+def test_weak_expired_revoked_and_bad_signatures_are_refused(
+    status: str, session: Session, archive: Archive, tmp_path: Path
+) -> None:
+    """With a stand-in that says what gpgv would say."""
+    lines = "\n".join(f"echo '{line}'" for line in f"[GNUPG:] {status}".splitlines())
+    environ = program(tmp_path / "gpgv", "gpgv", f"{lines}\nexit 0")
+    with pytest.raises(IntegrityError, match="was refused"):
+        verified(archive.signer.sign("x\n"), archive.signer.keyring, "it", session.cache, environ)

@@ -19,6 +19,7 @@ from lightship.cache import CHUNK, storing
 from lightship.errors import IntegrityError
 from lightship.layers import TarWriter, safe_path
 
+_COLLISION = "If two packages bring it, leave one of them out of `packages` under [base]."
 _USUAL = 0o755  # the mode of a directory that nobody announced
 
 
@@ -52,7 +53,7 @@ class RootFileSystem:
             if (there := self.entries.get(path)) is None:
                 self._make_directory(path, Entry("directory", mode, uid, gid))
             elif there.kind != "directory":
-                raise IntegrityError(f"/{path} is a {there.kind} and a directory")
+                raise IntegrityError(f"/{path} is a {there.kind} and a directory", hint=_COLLISION)
             elif there.mode != mode:
                 special = [each for each in (there.mode, mode) if each != _USUAL]
                 self.entries[path] = Entry("directory", min(special), uid, gid)
@@ -164,7 +165,7 @@ class RootFileSystem:
         safe_path(path)
         with self._lock:
             if path in self.entries:
-                raise IntegrityError(f"/{path} comes twice")
+                raise IntegrityError(f"/{path} comes twice", hint=_COLLISION)
             self._make_parents(path)
             self.entries[path] = entry
         return self.directory / path

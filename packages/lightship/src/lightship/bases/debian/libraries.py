@@ -116,8 +116,8 @@ def _libraries_in(tree: RootFileSystem, folder: str, architecture: str) -> dict[
             continue
         answers = library or name
         is_link = tree.entries[f"{folder}/{name}"].kind == "symlink"
-        if is_link and _stands_for_itself(name, real.rpartition("/")[2], answers):
-            answers = name
+        if is_link and name.endswith(".so") and answers.startswith(name):
+            answers = name  # what the linker asks for; every other link answers to the name in its file
         else:
             is_link = False
         there = found.get(answers)
@@ -125,11 +125,6 @@ def _libraries_in(tree: RootFileSystem, folder: str, architecture: str) -> dict[
             found[answers] = (is_link, name)
     # The cache points to the soname, which a package ships as a link, unless it does not.
     return {name: name if name in names else file for name, (_, file) in found.items()}
-
-
-def _stands_for_itself(link: str, file: str, library: str) -> bool:
-    """Whether a link is a name of its own: its file is called by its soname, or it is what the linker uses."""
-    return file == library or (link.endswith(".so") and library.startswith(link))
 
 
 def _compare(one: str, other: str) -> int:

@@ -13,11 +13,10 @@ from lightship.bases.debian.runtime import MODULES_OF_LIBRARIES, RELEASES
 from lightship.bases.debian.stdlib import compile_standard_library
 from lightship.bases.debian.unpack import unpack_all
 from lightship.download import Download, GoneError, download_all
-from lightship.errors import NetworkError
 from lightship.layers import TarWriter, recipe_key
 from lightship.session import Session
 
-VERSION = 2  # of the bytes that this code writes for one lock; raised with every change of them
+VERSION = 3  # of the bytes that this code writes for one lock; raised with every change of them
 TREES = "debian"  # the kind of the cache's trees that hold unpacked bases
 
 
@@ -73,7 +72,7 @@ def _move(folder: Path, target: Path) -> None:
 def fetch_packages(lock: DebianLock, session: Session, mirror: str | None) -> list[tuple[LockedDeb, Path]]:
     """Every package file of a lock, from the cache or the mirror, verified.
 
-    Raises: `NetworkError` that names each package that the mirror no longer has.
+    Raises: `GoneError` that names each package that the mirror no longer has.
     """
     cache = session.cache
     missing = [each for each in lock.packages if not cache.has_blob(f"sha256:{each.sha256}", each.size)]
@@ -85,8 +84,9 @@ def fetch_packages(lock: DebianLock, session: Session, mirror: str | None) -> li
         except GoneError as error:
             gone = {download.sha256 for download in error.downloads}
             names = ", ".join(str(each) for each in missing if each.sha256 in gone) or error.message
-            raise NetworkError(
+            raise GoneError(
                 f"The mirror no longer has these packages of the locked base: {names}.",
+                error.downloads,
                 hint="Newer versions have replaced them. Run `lightship lock` to lock those; it shows what changes. "
                 "To keep the old ones, name a dated copy of the archive as the mirror.",
             ) from error

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightship.cache import Cache
+from lightship.cache import Cache, storing
 from lightship.errors import IntegrityError, StorageError
 
 KEYRINGS = (  # where the package debian-archive-keyring puts them: until Debian 12, and since
@@ -48,10 +48,11 @@ def verified(document: bytes, keyring: Path, title: str, cache: Cache, environ: 
         )
     if content.count(_BEGIN) != 1 or content.count(_END) != 1:
         raise IntegrityError(f"{title} holds more than one signed message, which no archive publishes.")
-    path = environ.get("PATH")
+    path = environ.get("PATH", os.defpath)
     with cache.temporary_directory() as folder:
         signed, text = folder / "signed", folder / "text"
-        signed.write_bytes(document)
+        with storing(signed):
+            signed.write_bytes(document)
         if gpgv := shutil.which("gpgv", path=path):
             _check_gpgv(gpgv, signed, text, keyring, title)
         elif sqv := shutil.which("sqv", path=path):
@@ -75,18 +76,35 @@ def _check_gpgv(program: str, signed: Path, text: Path, keyring: Path, title: st
     """
     options = ["--quiet", "--status-fd", "1", "--keyring", str(keyring), "--output", str(text)]
     ran = _run([program, *options, str(signed)], title)
-    status = [line.split()[1:] for line in ran.stdout.splitlines() if line.startswith("[GNUPG:] ")]
-    words = {fields[0] for fields in status if fields}
-    strong = any(
-        fields[0] == "VALIDSIG" and len(fields) > 8 and fields[8] in _STRONG_HASHES for fields in status if fields
-    )
-    if "GOODSIG" not in words or "BADSIG" in words or not strong:
+    if not _accepts(ran.stdout):
         raise _refused(title, keyring, ran.stderr)
+
+
+def _accepts(status: str) -> bool:
+    """Read gpgv's status lines: of each signature GOODSIG or what is wrong with it, then VALIDSIG with its hash."""
+    accepted = good = False
+    for line in status.splitlines():
+        match line.removeprefix("[GNUPG:] ").split():
+            case ["BADSIG", *_]:
+                return False
+            case ["GOODSIG", *_]:
+                good = True
+            case ["NEWSIG" | "ERRSIG" | "EXPSIG" | "EXPKEYSIG" | "REVKEYSIG", *_]:
+                good = False
+            case ["VALIDSIG", *fields]:
+                accepted = accepted or (good and len(fields) > 7 and fields[7] in _STRONG_HASHES)
+                good = False
+    return accepted
 
 
 def _check_sqv(program: str, signed: Path, text: Path, keyring: Path, title: str) -> None:
     """sqv since 1.3 reads clear-signed documents; its policy refuses weak hashes by itself."""
     ran = _run([program, f"--keyring={keyring}", f"--output={text}", "--cleartext", str(signed)], title)
+    if ran.returncode != 0 and ("--output" in ran.stderr or "--cleartext" in ran.stderr):
+        raise IntegrityError(
+            f"{title} cannot be verified: {program} is older than 1.3 and does not read signed documents.",
+            hint="Install the package gpgv.",
+        )
     if ran.returncode != 0:
         raise _refused(title, keyring, ran.stderr)
 
@@ -109,7 +127,7 @@ def _run(command: list[str], title: str) -> subprocess.CompletedProcess[str]:
 
 
 def _refused(title: str, keyring: Path, detail: str) -> IntegrityError:
-    said = "; ".join(line.removeprefix("gpgv: ").strip() for line in detail.splitlines() if line.strip())
+    said = "; ".join(line.removeprefix("gpgv: ").strip(" .") for line in detail.splitlines() if line.strip())
     return IntegrityError(
         f"The signature of {title} was refused (keyring {keyring}): {said[:600] or 'no good signature'}.",
         hint="The mirror may serve something else than Debian, or the keyring may be too old for this release: "

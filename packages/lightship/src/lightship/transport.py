@@ -12,9 +12,6 @@ No message of this module holds a password or a query string (which is where sig
 
 from __future__ import annotations
 
-import ipaddress
-import netrc
-import ssl
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,9 +22,12 @@ from lightship import __version__
 from lightship.errors import NetworkError
 
 if TYPE_CHECKING:
+    from netrc import netrc
+    from ssl import SSLContext
+
     from urllib3 import BaseHTTPResponse, PoolManager
 
-CONNECT_TIMEOUT = 15.0  # seconds
+CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 60.0  # seconds without a byte
 REDIRECTS = 10
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})  # answers that may be different in a moment
@@ -78,7 +78,7 @@ class Transport:
         self._credentials = credentials or {}
         self._pools: dict[str | None, PoolManager] = {}
         self._lock = threading.Lock()
-        self._netrc: netrc.netrc | None = None
+        self._netrc: netrc | None = None
         self._netrc_read = False
 
     def close(self) -> None:
@@ -179,8 +179,10 @@ class Transport:
         )
 
 
-def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
+def tls_context(environ: Mapping[str, str]) -> SSLContext:
     """A verifying TLS context with the certificate authorities that the environment names, else the system's."""
+    import ssl
+
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "SSL_CERT_DIR"):
         if not (chosen := environ.get(name)):
             continue
@@ -210,6 +212,8 @@ def _either_case(environ: Mapping[str, str], name: str) -> str | None:
 
 
 def _bypassed(split: SplitResult, no_proxy: str) -> bool:
+    import ipaddress
+
     host = (split.hostname or "").lower()
     port = split.port or _PORTS.get(split.scheme)
     for entry in (part.strip().lower() for part in no_proxy.split(",")):
@@ -224,14 +228,16 @@ def _bypassed(split: SplitResult, no_proxy: str) -> bool:
     return False
 
 
-def _read_netrc(environ: Mapping[str, str]) -> netrc.netrc | None:
+def _read_netrc(environ: Mapping[str, str]) -> netrc | None:
+    from netrc import NetrcParseError, netrc
+
     home = environ.get("HOME")
     path = environ.get("NETRC") or (f"{home}/.netrc" if home else None)
     if path is None:
         return None
     try:
-        return netrc.netrc(path)
-    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
+        return netrc(path)
+    except (OSError, NetrcParseError, UnicodeDecodeError):
         return None  # as curl and pip do: a netrc that cannot be read is no netrc
 
 
@@ -325,6 +331,8 @@ def connection_failure(error: Exception) -> TransferError:
 
 
 def _tls_reason(error: Exception) -> str:
+    import ssl
+
     cause = error.args[0] if error.args else error
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (

@@ -118,8 +118,8 @@ def _located(
 def _named_by_source(source: RequirementsSource | None, uv: Uv) -> dict[str, str]:
     """What the requirements themselves say of places: another tool's lock, or wheels named by path or URL."""
     from lightship.cache import file_digest
-    from lightship.download import local_path
     from lightship.lock.pylock import all_urls
+    from lightship.transfer import local_path
 
     if source is None:
         return {}

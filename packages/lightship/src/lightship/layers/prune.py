@@ -38,7 +38,7 @@ RULES = (
         "test suites inside packages",
         # `test` modules that are part of a public interface, and packages whose tests are imported by others.
         but=re.compile(
-            r"^(?:torch/(?:_|utils|testing)|tensorflow|jax|sympy/testing|distributed/|pandas/_testing|ray/)"
+            r"^(?:torch/(?:_|utils|testing|test/)|tensorflow|jax|sympy/testing|distributed/|pandas/_testing|ray/)"
         ),
     ),
     Rule(
@@ -52,9 +52,7 @@ RULES = (
     ),
     Rule("static libraries", re.compile(r"\.(?:a|lib)$"), "for linking only", but=re.compile(r"^(?:triton|numba)/")),
     Rule("cython sources", re.compile(r"\.pyx(?:\.tp)?$"), "compiled into the extension beside them"),
-    Rule(
-        "torch test programs", re.compile(r"^torch/(?:test|bin)/"), "C++ tests and protoc", re.compile(r"torch_shm_")
-    ),
+    Rule("torch programs", re.compile(r"^torch/(?:test|bin)/"), "C++ tests and protoc", but=re.compile("torch_shm_")),
 )
 
 

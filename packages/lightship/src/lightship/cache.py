@@ -60,7 +60,7 @@ class Cache:
         path = self.blob_path(digest)
         try:
             found = path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         if size is not None and found.st_size != size:
             return False

@@ -6,7 +6,7 @@ wheel of each; `file` reads, writes and compares `lightship.lock`; `fetch` bring
 program. May import the core (cache, session, download, errors); nothing of plan, layers, bases or cli.
 """
 
-from lightship.lock.fetch import fetch_wheels
+from lightship.lock.fetch import WheelsGoneError, fetch_wheels
 from lightship.lock.file import (
     Inputs,
     Lock,
@@ -35,6 +35,7 @@ __all__ = [
     "LockedWheel",
     "RequirementsSource",
     "Target",
+    "WheelsGoneError",
     "differences",
     "fetch_wheels",
     "find_requirements",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from lightship.cache import file_digest
 from lightship.download import Download, GoneError, download_all
 from lightship.errors import LightshipError, NetworkError
 from lightship.lock.file import LockedWheel
@@ -16,11 +17,17 @@ from lightship.lock.resolve import locked_content
 from lightship.lock.target import Target
 from lightship.lock.uv import Uv, UvError, explain
 from lightship.session import Session
+from lightship.transfer import local_path
 
+_OFFLINE_HINT = "Run once without --offline to fill the cache."
 _GONE_HINT = (
     "Run `lightship lock` to choose a version that is offered, or point the index configuration (UV_DEFAULT_INDEX, "
     "UV_FIND_LINKS, PIP_INDEX_URL) to a place that has this one."
 )
+
+
+class WheelsGoneError(GoneError):
+    """Locked wheels that no index or folder of the user's configuration offers any more; `downloads` says which."""
 
 
 def fetch_wheels(
@@ -40,7 +47,7 @@ def fetch_wheels(
         source: The requirements, which may name wheels and indexes themselves.
         directory: The project's folder, where uv's settings are looked for.
 
-    Raises: `NetworkError` (`GoneError` naming the wheels that are no longer offered), `IntegrityError`.
+    Raises: `NetworkError` (`WheelsGoneError` naming those that are no longer offered), `IntegrityError`.
     """
     missing = _missing(wheels, session)
     if missing:
@@ -50,6 +57,8 @@ def fetch_wheels(
         places = _remembered(missing, session, index)
         unknown = [wheel for wheel in missing if wheel.sha256 not in places]
         asked = _located(unknown, target, uv, source) if unknown else {}
+        if session.offline:
+            _check_reachable_offline(missing, places | asked)
         try:
             _download(missing, places | asked, session, index)
         except NetworkError:
@@ -60,6 +69,12 @@ def fetch_wheels(
             places = _located(again, target, uv, source, refresh=True) | asked
             _download(_missing(wheels, session), places, session, index)
     return {wheel.sha256: session.cache.blob_path(f"sha256:{wheel.sha256}") for wheel in wheels}
+
+
+def _check_reachable_offline(wheels: Sequence[LockedWheel], places: dict[str, str]) -> None:
+    remote = [str(wheel) for wheel in wheels if local_path(places[wheel.sha256]) is None]
+    if remote:
+        raise NetworkError(f"Offline, and not in the cache: {', '.join(remote)}.", hint=_OFFLINE_HINT)
 
 
 def _missing(wheels: Sequence[LockedWheel], session: Session) -> list[LockedWheel]:
@@ -80,7 +95,7 @@ def _download(
     try:
         download_all(downloads, reached, title=f"Downloading {count}", credentials=index.credentials)
     except GoneError as error:
-        raise GoneError(error.message, error.downloads, hint=_GONE_HINT) from error
+        raise WheelsGoneError(error.message, error.downloads, hint=_GONE_HINT) from error
 
 
 def _located(
@@ -108,7 +123,9 @@ def _located(
     if gone:
         names = "\n".join(f"{wheel.file} (sha256 {wheel.sha256})" for wheel in gone)
         downloads = [Download((), wheel.sha256, wheel.size, str(wheel)) for wheel in gone]
-        raise GoneError(f"The package index no longer offers what is locked:\n{names}", downloads, hint=_GONE_HINT)
+        raise WheelsGoneError(
+            f"The package index no longer offers what is locked:\n{names}", downloads, hint=_GONE_HINT
+        )
     for wheel in wheels:
         offer = Offer(wheel.name, wheel.version, wheel.file, wheel.sha256, urls[wheel.sha256], wheel.size)
         remember(offer, uv.session.cache, uv.index)
@@ -117,7 +134,6 @@ def _located(
 
 def _named_by_source(source: RequirementsSource | None, uv: Uv) -> dict[str, str]:
     """What the requirements themselves say of places: another tool's lock, or wheels named by path or URL."""
-    from lightship.cache import file_digest
     from lightship.lock.pylock import all_urls
     from lightship.transfer import local_path
 
@@ -144,15 +160,13 @@ def _not_offered(error: UvError, wheels: Sequence[LockedWheel], session: Session
     explained = explain(error, "the locked wheels", offline=session.offline)
     if session.offline:
         names = ", ".join(str(wheel) for wheel in wheels)
-        return NetworkError(
-            f"Offline, and not in the cache: {names}.", hint="Run once without --offline to fill the cache."
-        )
+        return NetworkError(f"Offline, and not in the cache: {names}.", hint=_OFFLINE_HINT)
     if isinstance(explained, NetworkError):
         return explained
     named = [wheel for wheel in wheels if f"{wheel.name}=={wheel.version}" in error.explanation] or list(wheels)
     names = ", ".join(str(wheel) for wheel in named)
     downloads = [Download((), wheel.sha256, wheel.size, str(wheel)) for wheel in named]
-    return GoneError(
+    return WheelsGoneError(
         f"The package index no longer offers what is locked: {names}.\n{explained.message}",
         downloads,
         hint=_GONE_HINT,

@@ -38,6 +38,7 @@ _UNKNOWN = re.compile(
 )
 _ENVIRONMENT = {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
 _LOGIN = re.compile(r"://[^/\s@]*@")
+_NO_SOLUTION = "No solution found when resolving dependencies"
 WHEELS_REMEDY = (
     "Ask for another version that has wheels, or build a wheel yourself (`pip wheel --no-deps NAME==VERSION`), "
     "put it in a folder and point UV_FIND_LINKS (or --find-links in the requirements file) to it."
@@ -138,7 +139,9 @@ class Uv:
 def explain(error: UvError, what: str, *, offline: bool) -> LightshipError:
     """uv's failure as an error for people; `what` was being resolved."""
     text = error.explanation
-    shown = text if len(text) <= _SHOWN else text[:_SHOWN].rsplit("\n", 1)[0] + "\n... (shortened)"
+    shown = text.removeprefix(f"{_NO_SOLUTION}\n")
+    if len(shown) > _SHOWN:
+        shown = shown[:_SHOWN].rsplit("\n", 1)[0] + "\n... (shortened)"
     if _DENIED.search(text):
         return NetworkError(
             f"The package index refused the credentials while {what} was resolved.\n{shown}",
@@ -163,7 +166,7 @@ def explain(error: UvError, what: str, *, offline: bool) -> LightshipError:
             f"{unknown[1]} is on no index that is configured.\n{shown}",
             hint="Check the spelling, and the index configuration (UV_DEFAULT_INDEX, UV_INDEX, PIP_INDEX_URL).",
         )
-    if "No solution found" in text:
+    if _NO_SOLUTION in text:
         return LockError(
             f"No set of versions meets {what}.\n{shown}",
             hint="Loosen one of the requirements named above.",
@@ -183,7 +186,7 @@ def _explanation(stderr: str) -> str:
     """What uv said, without its marks, without passwords, and without hints about options that we chose."""
     lines = []
     for raw in _LOGIN.sub("://***@", stderr).splitlines():
-        line = re.sub(r"^(?:\s*(?:×|╰─▶|├─▶|│|error:|cause:))+\s?", "", raw).strip()
+        line = re.sub(r"^(?:\s*(?:×|╰─▶|├─▶|│|error:|cause:))+\s?", "", raw).strip().rstrip(":")
         if line and not line.startswith("warning:") and "--no-build" not in line:
             lines.append(line)
     return "\n".join(lines)

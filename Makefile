@@ -59,7 +59,7 @@ test-slow: $(VENV)/.dev models  ## Run the tests that take minutes
 
 .PHONY: bench-build
 bench-build: $(VENV)/.dev models  ## Measure builds against the textbook Dockerfile on a real Docker engine
-	$(BIN)/python -m bench.build $(BENCH_ARGS)
+	scripts/with-dockerd.sh $(BIN)/python -m bench.build $(BENCH_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev  ## ruff (rules and format) and mypy (strict)

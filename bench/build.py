@@ -85,7 +85,7 @@ def docker_round(work: Path, figures: Figures, docker: Docker, base: str) -> Non
 
 
 def memory_peak(work: Path) -> int:
-    """Peak memory of a cold build, uv's and the compilers' included, in bytes. Sampling slows it, so it is not timed."""
+    """Peak memory of a cold build in bytes, uv's and the compilers' included. Sampling slows it: it is not timed."""
     figures = Figures()
     lightship_round(work, figures, memory=True)
     return max(run.peak_memory for run in figures.runs["cold"])
@@ -98,7 +98,8 @@ def main() -> None:
     options = parser.parse_args()
     subprocess.run([sys.executable, str(EXAMPLE / "train.py"), "--if-missing"], check=True)
     ours, theirs = Figures(), Figures()
-    with tempfile.TemporaryDirectory(prefix="lightship-bench-") as temporary, Docker.started() as docker:
+    docker = Docker.of_environment()
+    with tempfile.TemporaryDirectory(prefix="lightship-bench-") as temporary:
         work = Path(temporary)
         base = standin_base(docker, work)
         for number in range(options.rounds):
@@ -119,7 +120,9 @@ def report(ours: Figures, theirs: Figures, peak: int) -> None:
         row = f"{scenario + ' build, s':24}{mine:12.2f}{other:12.2f}{other / mine:9.1f}x{bars[scenario]:>10}"
         print(row)
     size = ours.unpacked / theirs.unpacked
-    print(f"{'image, MB unpacked':24}{ours.unpacked / 1e6:12.1f}{theirs.unpacked / 1e6:12.1f}{size:9.2f}x{'0.5x':>10}")
+    print(
+        f"{'image, MB unpacked':24}{ours.unpacked / 1e6:12.1f}{theirs.unpacked / 1e6:12.1f}{size:9.2f}x{'0.5x':>10}"
+    )
     print(f"{'image, MB to pull':24}{ours.compressed / 1e6:12.1f}")
     print(f"{'peak memory, MB':24}{peak / 1e6:12.1f}{'':22}{'<= 300':>10}")
 

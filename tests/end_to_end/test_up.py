@@ -15,56 +15,54 @@ from typing import Any
 import pytest
 from command import LIGHTSHIP, ROOT, Outcome
 
+from lightship.run.docker import DockerEngine
+from lightship.run.podman import PodmanEngine
 from lightship_runtime.golden import compare
 
 pytestmark = pytest.mark.network
 
-ENGINES = [
-    "embedded",
-    pytest.param("docker", marks=[pytest.mark.tool("dockerd"), pytest.mark.docker]),
-]
 
-
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["embedded", "docker", "podman"])
 @pytest.mark.parametrize("name", ["iris", "iris-fastapi"])
 def test_an_example_answers_its_golden_request(
-    example: Callable[[str], Path], succeed: Callable[..., Any], name: str, engine: str
+    example: Callable[[str], Path],
+    succeed: Callable[..., Any],
+    request: pytest.FixtureRequest,
+    name: str,
+    engine: str,
 ) -> None:
+    if engine != "embedded":
+        request.getfixturevalue(engine)  # skips where it is not to be had
     proven = succeed("up", example(name), "--once", "--engine", engine)
     golden = json.loads((ROOT / "examples" / name / "golden.json").read_text())
-    assert proven["engine"] == engine
+    assert (proven["engine"], proven["proven"]) == (engine, True)
     assert compare(golden["response"], proven["answer"], 1e-6) == []
 
 
-@pytest.mark.tool("podman")
-@pytest.mark.parametrize("name", ["iris", "iris-fastapi"])
-def test_an_example_answers_in_podmans_loaded_form(
-    example: Callable[[str], Path], succeed: Callable[..., Any], tmp_path: Path, name: str
+def test_an_archive_is_loaded_by_docker_and_podman_as_the_same_image(
+    example: Callable[[str], Path],
+    succeed: Callable[..., Any],
+    docker: DockerEngine,
+    podman: PodmanEngine,
+    tmp_path: Path,
 ) -> None:
-    """podman loads the archive; what it stored is exported again and asked in the embedded engine."""
     archive = tmp_path / "image.tar"
-    built = succeed("build", example(name), "-o", archive)
-    storage = ["--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "runroot"), "--storage-driver", "vfs"]
-    loaded = subprocess.run(
-        ["podman", *storage, "load", "-i", str(archive)], capture_output=True, text=True, check=True
-    )
-    reference = loaded.stdout.strip().rpartition(" ")[2].rpartition(",")[2]
-    inspected = subprocess.run(
-        ["podman", *storage, "image", "inspect", "--format", "{{.Id}}", reference],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert f"sha256:{inspected.stdout.strip()}" == built["image_id"]
-    subprocess.run(
-        ["podman", *storage, "save", "--format", "oci-dir", "-o", str(tmp_path / "again"), reference],
-        capture_output=True,
-        check=True,
-    )
-    proven = succeed(
-        "run", f"oci:{tmp_path / 'again'}", "--once", "--golden", ROOT / "examples" / name / "golden.json"
-    )
-    assert proven["proven"] is True
+    built = succeed("build", example("iris"), "-o", archive)
+    for engine in ("docker", "podman"):
+        subprocess.run([engine, "load", "-i", str(archive)], capture_output=True, check=True)
+        command = [engine, "image", "inspect", "--format", "{{.Id}}", built["name"]]
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        assert found.removeprefix("sha256:") == built["image_id"].removeprefix("sha256:")
+
+
+def test_an_image_runs_by_its_name_and_from_a_layout(
+    example: Callable[[str], Path], succeed: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = example("iris")
+    built = succeed("build", folder, "--layout", tmp_path / "layout")
+    for image in (built["name"], f"oci:{tmp_path / 'layout'}"):
+        proven = succeed("run", image, "--once", "--engine", "embedded", "--golden", folder / "golden.json")
+        assert (proven["proven"], proven["image_id"]) == (True, built["image_id"])
 
 
 def test_a_model_alone_becomes_an_image(

@@ -201,6 +201,9 @@ def _link(source: str, place: str) -> None:
         if error.errno not in (errno.EPERM, errno.EMLINK, errno.EXDEV, errno.ENOTSUP):
             raise
         shutil.copy2(source, place, follow_symlinks=False)
+        if os.geteuid() == 0:
+            status = os.lstat(source)
+            os.lchown(place, status.st_uid, status.st_gid)
 
 
 def _remove(place: Path) -> None:

@@ -48,7 +48,10 @@ def _as_asgi(found: Any, reference: str) -> Any:
     if inspect.isfunction(found) and not inspect.signature(found).parameters:
         found = found()
     if not callable(found):
-        raise StartError(f"{reference} is a {type(found).__name__}, not an ASGI or WSGI application.")
+        raise StartError(
+            f"{reference} is of the type {type(found).__name__}, which is no ASGI or WSGI application.",
+            hint="Name the object that the framework made, such as `app` of `app = FastAPI()`.",
+        )
     if not _is_wsgi(found):
         return found
     try:

@@ -31,7 +31,7 @@ def matrix(instances: list[Any], signature: Signature) -> numpy.ndarray:
 
 
 def table(instances: list[Any], signature: Signature) -> Any:
-    """Rows as scikit-learn wants them: floats where all are numbers, else objects. Raises BadInstances.
+    """Rows as scikit-learn wants them: floats where all are numbers, else objects, which it converts or refuses.
 
     Where the columns have names it is a DataFrame. That needs pandas, which a model trained with named columns had;
     without it, it is the plain array.

@@ -96,7 +96,7 @@ class RuntimeRecipe:
         return dict(sorted(files.items()))
 
     def _record(self, compiled: list[str]) -> bytes:
-        """RECORD as an installer writes it: no hash for bytecode and for RECORD itself. No path here needs quoting."""
+        """RECORD as an installer writes it: without a hash for bytecode and itself. No path here needs quoting."""
         rows = [f"{path},sha256={_urlsafe(content)},{len(content)}" for path, content in self._files.items()]
         rows += [f"{path},," for path in [*compiled, f"{self._dist_info}/RECORD"]]
         return "".join(f"{row}\n" for row in sorted(rows)).encode()

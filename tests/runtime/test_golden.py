@@ -1,0 +1,91 @@
+"""The golden answer: what counts as equal, and how a difference is told."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightship_runtime.golden import GoldenError, compare, load_golden
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_every_value_equals_itself(value: object) -> None:
+    assert compare(value, value) == []
+    assert compare(value, value, 0.0) == []
+
+
+@given(JSON, JSON)
+def test_comparing_never_fails_and_is_bounded(expected: object, got: object) -> None:
+    assert len(compare(expected, got)) <= 20
+
+
+def test_floats_may_differ_by_the_relative_tolerance() -> None:
+    assert compare([1000.0], [1000.0005], 1e-6) == []
+    assert compare([1000.0], [1000.01], 1e-6) == ["$[0]: expected 1000.0, got 1000.01"]
+    assert compare(1, 1.0000000001) == []
+    assert compare(0.0, 1e-20) == []
+
+
+def test_whole_numbers_strings_booleans_and_null_are_exact() -> None:
+    assert compare(1_000_000_000, 1_000_000_001) == ["$: expected 1000000000, got 1000000001"]
+    assert compare("a", "b") == ['$: expected "a", got "b"']
+    assert compare(True, 1) == ["$: expected true, got 1"]
+    assert compare(None, 0) == ["$: expected null, got 0"]
+
+
+def test_a_difference_names_its_place() -> None:
+    assert compare({"a": {"b c": [1, 2]}}, {"a": {"b c": [1, 3]}}) == ['$.a["b c"][1]: expected 2, got 3']
+    assert compare({"predictions": [1]}, {}) == ["$.predictions: expected [1], got nothing"]
+    assert compare([1, 2], [1]) == ["$: expected 2 elements, got 1"]
+    assert compare([1], {"a": 1}) == ['$: expected [1], got {"a":1}']
+
+
+def test_members_that_the_golden_answer_does_not_name_are_no_difference() -> None:
+    assert compare({"prediction": [2]}, {"prediction": [2], "milliseconds": 3.1}) == []
+
+
+def test_long_values_are_shortened() -> None:
+    (difference,) = compare("a" * 1000, "b" * 1000)
+    assert len(difference) < 250
+
+
+def test_a_golden_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "golden.json"
+    path.write_text('{"request": [1, 2], "response": {"predictions": ["a"]}, "tolerance": 0.01}')
+    golden = load_golden(path)
+    assert (golden.body, golden.path, golden.tolerance) == (b"[1,2]", "/predict", 0.01)
+    assert golden.differences({"predictions": ["a"]}) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ('{"request": [1]}', "response"),
+        ('{"request": [1], "response": 1, "tolerence": 1}', "tolerence"),
+        ('{"request": [1], "response": 1, "path": "predict"}', "path"),
+        ('{"request": [1], "response": 1, "tolerance": -1}', "tolerance"),
+        ("[1", "golden.json"),
+        ("[" * 100_000, "golden.json"),
+    ],
+)
+def test_a_faulty_golden_file_is_named_with_its_fault(tmp_path: Path, content: str, fault: str) -> None:
+    path = tmp_path / "golden.json"
+    path.write_text(content)
+    with pytest.raises(GoldenError, match=fault):
+        load_golden(path)
+
+
+def test_a_missing_golden_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(GoldenError, match=r"nothing\.json"):
+        load_golden(tmp_path / "nothing.json")

@@ -56,8 +56,7 @@ def standin_base(docker: Docker, work: Path) -> str:
         ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={include}", *_hooks(), "bookworm", str(archive)],
         check=True,
     )
-    # The official images have no marker of an externally managed environment, and install into /usr/local.
-    settings = ("ENV PIP_BREAK_SYSTEM_PACKAGES=1 PIP_CERT=/etc/ssl/certs/ca-certificates.crt",)
+    settings = ("ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin PIP_CERT=/etc/ssl/certs/ca-certificates.crt",)
     changes = [part for line in settings for part in ("--change", line)]
     docker.call("import", *changes, "-", STANDIN, stdin=archive)
     archive.unlink()
@@ -67,6 +66,6 @@ def standin_base(docker: Docker, work: Path) -> str:
 def _hooks() -> list[str]:
     bundle = os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE")
     hooks = [f"--customize-hook=copy-in {bundle} /etc/ssl/certs/"] if bundle else []
-    # Debian's pip installs below local/; the official image's pip does not. The app finds both.
-    hooks.append('--customize-hook=ln -s ../../local "$1/usr/local/local" 2>/dev/null || true')
+    # As in the official image, python and pip are in /usr/local, and packages go to its site-packages.
+    hooks.append('--customize-hook=chroot "$1" python3 -m venv /usr/local')
     return hooks

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,12 @@ class EmbeddedEngine:
                 container = _launch(self.python, _request(Path(directory), uid=65532, gid=65532), port=0)
             except _LaunchError as error:
                 return _namespaces_refused(error.problem) or f"it failed in a way that was not foreseen ({error})"
-            container.wait(_LAST_WAIT)
+            except EngineError as error:
+                return error.message.rstrip(".")
+            if status := container.wait(_LAST_WAIT):
+                return (
+                    f"{self.python} ended with the status {status}: {container.logs().strip() or 'it said nothing'}"
+                )
         return None
 
     def start(self, image: Image, session: Session, options: RunOptions) -> EmbeddedContainer:
@@ -143,7 +149,8 @@ class EmbeddedContainer:
 
     def _let_go(self) -> None:
         assert self._launcher.stdin is not None
-        self._launcher.stdin.close()
+        with suppress(BrokenPipeError):  # of a request that nobody lived to read
+            self._launcher.stdin.close()
 
 
 class _LaunchError(Exception):
@@ -212,8 +219,6 @@ def _launch(python: str, request: dict[str, Any], *, port: int, grace: float = 1
     if problem:
         container.stop()
         raise _LaunchError(json.loads(problem))
-    if launcher.poll() not in (None, 0) and not request["arguments"]:
-        raise EngineError(f"The launcher of the embedded engine failed: {container.logs().strip()}")
     return container
 
 

@@ -225,8 +225,7 @@ def become_container(kernel: Kernel, request: dict[str, Any], report: int, alive
     try:
         os.setsid()
         os.umask(0o022)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)  # Python ignores these, and ignoring is inherited
+        forget_signals()
         build_root(kernel, request["files"])
         kernel.set_host_name(request["host_name"])
         become_user(kernel, request["uid"], request["gid"])
@@ -241,6 +240,14 @@ def become_container(kernel: Kernel, request: dict[str, Any], report: int, alive
     except OSError as error:
         tell(report, {"step": "start", "errno": error.errno, "subject": str(error.filename or error)})
     os._exit(125)
+
+
+def forget_signals() -> None:
+    """Undo what is inherited: signals that Python ignores, or a shell that runs us in the background."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def build_root(kernel: Kernel, files: list[list[str]]) -> None:

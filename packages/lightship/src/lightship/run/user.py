@@ -30,7 +30,8 @@ def image_user(user: str, root: Path) -> User:
         EngineError: A name is in neither /etc/passwd nor /etc/group, or a number is out of range.
     """
     who, _, group = user.partition(":")
-    known = _find(root, "etc/passwd", who or "0", fields=7)
+    who = who or "0"
+    known = _find(root, "etc/passwd", who, fields=7)
     if known:
         uid, gid, home = _number(known[2]), _number(known[3]), known[5] or "/"
     elif who.isdigit():

@@ -12,9 +12,9 @@ def settings_template(project: Project) -> str:
     golden = project.golden
     return "\n".join(
         [
-            "# What Lightship builds an image from. Every key is optional; `lightship plan` shows what follows from it.",
+            "# What Lightship builds an image from. Every key is optional; `lightship plan` shows what follows.",
             "",
-            'base = "debian:bookworm"  # Python 3.11; or "debian:trixie" (3.13), "oci:DIR", "REGISTRY/python:3.12-slim"',
+            'base = "debian:bookworm"  # Python 3.11; else "debian:trixie" (3.13), "oci:DIR", "REGISTRY/NAME:TAG"',
             "",
             "[model]",
             _line("path", model or "model.joblib", active=bool(model)),

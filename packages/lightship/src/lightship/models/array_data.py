@@ -55,30 +55,41 @@ def array_extent(wrapper: Instance) -> ArrayExtent | None:
 
 def _layout(dtype: Instance) -> tuple[str, int, bool] | None:
     """Name, bytes of an item, and whether items are Python objects; None for a dtype in no usual form."""
-    arguments, details = dtype.arguments, dtype.extra
-    if dtype.maker != Global("numpy", "dtype") or dtype.state is not None:
+    code, stated = _code(dtype), _stated(dtype.extra)
+    if code is None or stated is None:
         return None
-    if not isinstance(arguments, tuple) or arguments[1:] != (False, True) or not isinstance(arguments[0], str):
-        return None
-    match = _CODE.fullmatch(arguments[0])
-    if match is None:
-        return None
-    letter, number = match[1], int(match[2])
-    size = number * (4 if letter == "U" else 1)
-    flags = 0
-    if details is not None:
-        # (version, byte order, subarray, names, fields, item size, alignment, flags, ...): the item size counts
-        # for text and structures alone, as in NumPy's own reader.
-        if not isinstance(details, tuple) or len(details) < 8 or details[2] is not None:
-            return None
-        stated, flags = details[5], details[7]
-        if type(stated) is not int or type(flags) is not int:
-            return None
-        if letter in _FLEXIBLE and stated >= 0:
-            size = stated
+    letter, number = code
+    size, flags = stated
     if letter == "O":
         return "object", 8, True
     if flags & _HAS_OBJECT and letter != "V":
         return None
+    if letter not in _FLEXIBLE or size < 0:
+        size = number * (4 if letter == "U" else 1)
     name = f"{_NAMES[letter]}{8 * size}" if letter in _NAMES else _PLAIN_NAMES.get(letter, letter)
     return name, size, bool(flags & _HAS_OBJECT)
+
+
+def _code(dtype: Instance) -> tuple[str, int] | None:
+    """`f8` as letter and number, from the call `numpy.dtype("f8", False, True)` that NumPy writes."""
+    arguments = dtype.arguments
+    if dtype.maker != Global("numpy", "dtype") or dtype.state is not None or not isinstance(arguments, tuple):
+        return None
+    if arguments[1:] != (False, True) or not isinstance(arguments[0], str):
+        return None
+    match = _CODE.fullmatch(arguments[0])
+    return (match[1], int(match[2])) if match else None
+
+
+def _stated(details: object) -> tuple[int, int] | None:
+    """Item size and flags of a dtype's state: (-1, 0) where it has none, None where they are no numbers.
+
+    The state is (version, byte order, subarray, names, fields, item size, alignment, flags, ...). NumPy takes the
+    item size for text and structures alone.
+    """
+    if details is None:
+        return -1, 0
+    if not isinstance(details, tuple) or len(details) < 8 or details[2] is not None:
+        return None
+    size, flags = details[5], details[7]
+    return (size, flags) if type(size) is int and type(flags) is int else None

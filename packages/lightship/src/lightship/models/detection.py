@@ -7,15 +7,19 @@ from pathlib import Path
 
 from lightship.errors import ProjectError
 from lightship.models.damage import readable
+from lightship.models.elsewhere import known_elsewhere
 from lightship.models.model import Model, Opening
-from lightship.models.registry import FORMATS
+from lightship.models.registry import FORMATS, is_model_folder, read_folder
 
 HEAD = 4096  # bytes of a file that formats are recognised by
 _LFS_POINTER = b"version https://git-lfs"
+_FOLDER_FILES = (".safetensors", ".bin", "config.json", ".index.json")  # parts of a folder that is a model
 
 
 def detect(path: Path) -> Model:
     """What the model at `path` is, without loading it.
+
+    A file of a Hugging Face folder stands for the whole folder.
 
     Raises:
         ProjectError: There is nothing, it cannot be read, it is empty or damaged, or it is no known format.
@@ -26,6 +30,10 @@ def detect(path: Path) -> Model:
             return _of_folder(path)
         if not stat.S_ISREG(mode):
             raise ProjectError(f"{path} is no plain file.", hint="Name a model file, or a folder with a model.")
+        if path.name.endswith(_FOLDER_FILES) and is_model_folder(path.parent):
+            model = read_folder(path.parent)
+            if path in model.files:
+                return model
         return _of_file(path)
 
 
@@ -42,11 +50,16 @@ def _of_file(path: Path) -> Model:
     for format_ in FORMATS:
         if format_.recognises(opening):
             return format_.read(path)
-    for format_ in FORMATS:
-        if format_.certain and path.name.lower().endswith(format_.suffixes):
-            return format_.read(path)
-    tried = ", ".join(format_.name for format_ in FORMATS)
-    raise ProjectError(f"{path} is no model that Lightship knows. Tried: {tried}.", hint=_hint(opening))
+    what, hint = known_elsewhere(opening)
+    by_name = [format_ for format_ in FORMATS if path.name.lower().endswith(format_.suffixes)]
+    if what is None and by_name and (by_name[0].certain or path.suffix == ".py"):
+        return by_name[0].read(path)
+    names = dict.fromkeys(format_.name for format_ in FORMATS)
+    raise ProjectError(
+        f"{path} is {what or 'no model that Lightship knows'}. Recognised are {', '.join(names)}, and Hugging Face "
+        "folders.",
+        hint=hint,
+    )
 
 
 def opened(path: Path) -> Opening:
@@ -57,8 +70,24 @@ def opened(path: Path) -> Opening:
 
 
 def _of_folder(path: Path) -> Model:
-    raise ProjectError(f"{path} is a folder without a model.")
-
-
-def _hint(opening: Opening) -> str:
-    return "Write a Python file with load() and predict(), and name it in lightship.toml: [model] path."
+    if (path / "config.json").is_file():
+        return read_folder(path)
+    if (path / "saved_model.pb").is_file():
+        raise ProjectError(
+            f"{path} is a TensorFlow SavedModel, which Lightship does not serve.",
+            hint="Convert it to ONNX with tf2onnx, or write a Python file with load() and predict().",
+        )
+    if (path / "MLmodel").is_file():
+        raise ProjectError(
+            f"{path} is an MLflow model.", hint="Name the model file inside of it, such as model.pkl or model.onnx."
+        )
+    for name, library in (("adapter_config.json", "PEFT"), ("model_index.json", "diffusers")):
+        if (path / name).is_file():
+            raise ProjectError(
+                f"{path} is a folder of {library} ({name}), which needs code of its own to run.",
+                hint=f"Write a Python file with load(), which builds it with {library}, and predict().",
+            )
+    raise ProjectError(
+        f"{path} is a folder, but no Hugging Face model: it has no config.json.",
+        hint="Name the model file inside of it.",
+    )

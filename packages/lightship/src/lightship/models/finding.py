@@ -40,8 +40,9 @@ def find(directory: Path) -> Path:
         )
     suffixes = sorted({suffix for format_ in FORMATS if format_.certain for suffix in format_.suffixes})
     raise ProjectError(
-        f"{directory} has no model, and neither have its folders models/ and model/. Looked for {', '.join(suffixes)}, "
-        "XGBoost's .json, LightGBM's .txt, Hugging Face folders and Python files with load() and predict().",
+        f"{directory} has no model, and neither have its folders models/ and model/. Looked for "
+        f"{', '.join(suffixes)}, XGBoost's .json, LightGBM's .txt, Hugging Face folders and Python files with load() "
+        "and predict().",
         hint='Put the model there, or name it in lightship.toml: [model] path = "..."',
     )
 

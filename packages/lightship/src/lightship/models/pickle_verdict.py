@@ -9,6 +9,7 @@ Python 2 names among them.
 from __future__ import annotations
 
 import _compat_pickle
+
 from lightship.models.model import PickleVerdict, Verdict
 from lightship.models.pickle_machine import Reading
 from lightship.models.pickle_names import (

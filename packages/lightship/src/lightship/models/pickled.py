@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from lightship.errors import ProjectError
 from lightship.models.damage import readable
 from lightship.models.decompression import Decompressed, compression_of
 from lightship.models.distributions import distribution_of, local_module
@@ -31,8 +32,11 @@ def _recognises(opening: Opening) -> bool:
         return _starts_pickle(head)
     if compression == "lz4":
         return opening.path.name.endswith(FORMAT.suffixes)
-    with opening.path.open("rb") as file:
-        return _starts_pickle(Decompressed(file, compression, opening.path).read(16))
+    try:
+        with opening.path.open("rb", buffering=0) as file:
+            return _starts_pickle(Decompressed(file, compression, opening.path).read(16))
+    except ProjectError:
+        return opening.path.name.endswith(FORMAT.suffixes)
 
 
 def _starts_pickle(head: bytes) -> bool:
@@ -178,6 +182,10 @@ def _notes(reading: Reading, verdict: PickleVerdict, code: dict[str, Path], has_
         notes.append(
             f"it holds a {describe(reading.value)}, not an object with predict(): write a Python file with load() "
             "and predict(), or save the estimator alone"
+        )
+    elif _short(reading.value) == "Booster":
+        notes.append(
+            "it is a bare Booster, which takes its library's own matrices: save it with save_model() instead"
         )
     notes.append(ADVICE)
     return notes

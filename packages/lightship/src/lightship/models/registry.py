@@ -1,15 +1,50 @@
-"""Every format that is recognised, in the order in which they are asked."""
+"""Every format that is recognised, in the order in which they are asked.
+
+Formats with a magic number come first; ONNX, which has none, comes last of the binary ones.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from lightship.models import pickled
-from lightship.models.model import Format
+from lightship.models import (
+    catboost,
+    gguf,
+    huggingface,
+    keras,
+    lightgbm,
+    onnx,
+    pickled,
+    python_file,
+    safetensors,
+    skops,
+    torch,
+    xgboost,
+)
+from lightship.models.model import Format, Model
 
-FORMATS: tuple[Format, ...] = (pickled.FORMAT,)
+FORMATS: tuple[Format, ...] = (
+    gguf.FORMAT,
+    catboost.FORMAT,
+    lightgbm.FORMAT,
+    lightgbm.LOOSE,
+    skops.FORMAT,
+    keras.FORMAT,
+    torch.FORMAT,
+    pickled.FORMAT,
+    safetensors.FORMAT,
+    xgboost.FORMAT,
+    xgboost.LOOSE,
+    onnx.FORMAT,
+    python_file.FORMAT,
+)
 
 
 def is_model_folder(path: Path) -> bool:
     """Whether a folder is a model as a whole."""
-    return False
+    return huggingface.is_folder(path)
+
+
+def read_folder(path: Path) -> Model:
+    """The model that a folder is."""
+    return huggingface.read_folder(path)

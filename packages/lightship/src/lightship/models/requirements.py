@@ -13,14 +13,16 @@ from lightship.models.model import Model, Package
 def propose_requirements(model: Model) -> tuple[str, ...]:
     """Requirement lines for a project that has none: `scikit-learn==1.7.2`, `numpy>=1.26`, `joblib`.
 
-    A package is pinned where the model tells the version that it was saved with.
+    A package is pinned where the model tells the version that it was saved with; where it tells only `2.1`, to
+    `~=2.1.0`.
     """
     return tuple(_line(package) for package in model.packages)
 
 
 def _line(package: Package) -> str:
-    if package.version and _version(package.version):
-        return f"{package.name}=={package.version}"
+    if version := _version(package.version):
+        exact = len(version.release) > 2
+        return f"{package.name}=={version}" if exact else f"{package.name}~={version}.0"
     return f"{package.name}>={package.minimum}" if package.minimum else package.name
 
 

@@ -157,12 +157,12 @@ def check_golden(container: Container, golden: Golden, timeout: float = ANSWER_T
         VerificationError: It is not; the message lists the differences.
     """
     answer = ask(container, golden, timeout)
-    shown = answer.body[:_SHOWN].decode("utf-8", "replace").strip()
+    shown = answer.body[:_SHOWN].decode("utf-8", "replace").strip() or "nothing more"
     if answer.status != 200:
         cause = cause_of(container.logs())
         because = f"\nThe cause: {cause.reason}." if cause else ""
         raise VerificationError(
-            f"The golden request to {golden.path} was answered with the status {answer.status}: {shown or 'nothing more'}"
+            f"The golden request to {golden.path} was answered with the status {answer.status}: {shown}"
             f"{because}{_last_words(container)}",
             hint=cause.hint if cause else "Does the golden request have the form that this server expects?",
         )

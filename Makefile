@@ -8,6 +8,8 @@ ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 export UV_PYTHON_DOWNLOADS := never
+# Where this is set, every start of every tool would compile all its sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 # uv is used as found on PATH, else installed into a private environment; never into the system's Python.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 
@@ -22,7 +24,7 @@ help:  ## List the targets
 # $(call environment,FILE): create the environment and install FILE, hashes checked, then the two packages in place.
 define environment
 	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $(1)
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(1)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
 		-e packages/lightship-runtime -e packages/lightship
 	@touch $@

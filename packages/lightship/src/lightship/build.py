@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -91,28 +91,24 @@ def _base_and_layers(plan: Plan, locked: Locked, session: Session, phases: Phase
     """The base and all layers above it. The wheels are fetched while the base is assembled."""
     compression = Compression(plan.compression.value)
     environment = Environment(_interpreter_path(locked.base), locked.base.python_version)
-    with ThreadPoolExecutor(max(2, session.jobs), thread_name_prefix="lightship") as pool:
+    with ThreadPoolExecutor(session.jobs + 1, thread_name_prefix="lightship") as pool:
         base_future = pool.submit(_base, plan, locked.base, session, compression)
         compiler = _compiler_of(base_future.result, environment, jobs=1)
         wheels = _wheel_recipes(plan, locked, environment, compiler, session)
-        missing = [
-            each
-            for recipe in wheels
-            if not cached_layer(recipe, session.cache, compression)
-            for each in recipe.wheels
-        ]
         with phases.phase("fetch"):
-            _fetch(missing, locked, plan, session)
+            _fetch(_uncached(wheels, session, compression), locked, plan, session)
+        recipes: list[tuple[Recipe, Compression]] = [
+            (environment, compression),
+            *((recipe, compression) for recipe in wheels),
+            (RuntimeRecipe(environment, compiler), compression),
+            *_project_recipes(plan, session, compression),
+        ]
+        # Layers are begun while the base is still being made; only their bytecode has to wait for its Python.
+        futures = _materialise_all(recipes, session, pool)
         with phases.phase("base"):
             base = base_future.result()
         with phases.phase("layers"):
-            recipes: list[tuple[Recipe, Compression]] = [
-                (environment, compression),
-                *((recipe, compression) for recipe in wheels),
-                (RuntimeRecipe(environment, compiler), compression),
-                *_project_recipes(plan, session, compression),
-            ]
-            layers = _materialise_all(recipes, session, pool)
+            layers = [future.result() for future in futures]
     return base, layers
 
 
@@ -181,17 +177,23 @@ def _project_recipes(plan: Plan, session: Session, compression: Compression) -> 
     return recipes
 
 
+def _uncached(wheels: Sequence[WheelsRecipe], session: Session, compression: Compression) -> list[WheelSource]:
+    """The wheels whose bytes are needed, because their layer must be made."""
+    missing = (recipe for recipe in wheels if not cached_layer(recipe, session.cache, compression))
+    return [wheel for recipe in missing for wheel in recipe.wheels]
+
+
 def _materialise_all(
     recipes: Sequence[tuple[Recipe, Compression]], session: Session, pool: ThreadPoolExecutor
-) -> list[Layer]:
-    """All layers in order; those that must be made are made side by side, the largest first."""
+) -> list[Future[Layer]]:
+    """All layers, in order; those that must be made are made side by side, the largest first."""
 
     def weight(number: int) -> int:
         recipe, _ = recipes[number]
-        return -sum(wheel.size for wheel in recipe.wheels) if isinstance(recipe, WheelsRecipe) else 0
+        return sum(wheel.size for wheel in recipe.wheels) if isinstance(recipe, WheelsRecipe) else 0
 
-    order = sorted(range(len(recipes)), key=weight)
-    futures = {
-        number: pool.submit(materialise, recipes[number][0], session.cache, recipes[number][1]) for number in order
-    }
-    return [futures[number].result() for number in range(len(recipes))]
+    futures = {}
+    for number in sorted(range(len(recipes)), key=weight, reverse=True):
+        recipe, compression = recipes[number]
+        futures[number] = pool.submit(materialise, recipe, session.cache, compression)
+    return [futures[number] for number in range(len(recipes))]

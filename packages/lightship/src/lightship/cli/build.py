@@ -92,6 +92,8 @@ def document(built: Build) -> dict[str, Any]:
 
 def show(display: Display, built: Build) -> None:
     """The result of a build for people: what the image is made of, and how long it took."""
+    if display.quiet:  # the table's library takes longer to load than a build where nothing changed
+        return
     from rich.table import Table
     from rich.text import Text
 

@@ -13,7 +13,6 @@ import os
 import shutil
 import stat
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lightship.cache import Cache, remove_tree, storing
@@ -26,7 +25,6 @@ KIND = "rootfs"  # of the trees in the cache
 MOUNT_POINTS = ("proc", "sys", "dev", "tmp", "run")
 HOST_FILES = ("etc/resolv.conf", "etc/hosts")
 _VERSION = 1
-_AT_ONCE = 2  # layers unpacked in parallel: the kernel makes files of one file system hardly faster than that
 _MOST_LINKS = 40  # symbolic links followed in one path, as in Linux
 
 
@@ -52,8 +50,8 @@ def unpack(layers: Sequence[Layer], cache: Cache, directory: Path, progress: Pro
     Raises: as `root_filesystem`.
     """
     progress = progress or Silent()
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        trees = list(pool.map(lambda layer: layer_tree(layer, cache, progress), layers))
+    # One after the other: two threads, which mostly make small files, take longer than one (docs/decisions.md).
+    trees = [layer_tree(layer, cache, progress) for layer in layers]
     with storing(directory):
         directory.chmod(0o755)
         for layer, tree in zip(layers, trees, strict=True):

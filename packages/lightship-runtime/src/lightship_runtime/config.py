@@ -91,7 +91,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 def encode_config(config: Config) -> bytes:
     """The file's content: the same bytes for equal values."""
-    return msgspec.json.format(msgspec.json.encode(config, order="deterministic"), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n"
 
 
 def load_config(path: Path, environ: Mapping[str, str]) -> Config:

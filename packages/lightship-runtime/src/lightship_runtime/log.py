@@ -6,6 +6,7 @@ import json
 import logging
 import time
 import traceback
+import warnings
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
@@ -39,6 +40,18 @@ def round_seconds(seconds: float) -> float:
 def where(trace: TracebackType | None) -> list[str]:
     """The calls of a traceback, innermost last, without the exception's text: that may quote the request."""
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)[-12:]]
+
+
+def log_warnings(log: Log, *, text: bool) -> None:
+    """Bring Python's warnings into the log. Without `text` only their kind and place: once requests come, the text of
+    a warning may quote them ("unknown categories ['...']").
+    """
+
+    def show(message: Warning | str, category: type[Warning], file: str, line: int, *_: object, **__: object) -> None:
+        said = str(message) if text else None
+        log.event("warning", level="warning", category=category.__name__, where=f"{file}:{line}", message=said)
+
+    warnings.showwarning = show
 
 
 class LoggingHandler(logging.Handler):

@@ -123,7 +123,7 @@ def _load(kind: type[Engine], source: ModelSource, model: ModelFile, log: Log) -
                 "saved the model.",
             ) from error
     for message in sorted({str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)}):
-        log.event("library warning", level="warning", message=message)
+        log.event("warning", level="warning", message=message)
     return engine
 
 

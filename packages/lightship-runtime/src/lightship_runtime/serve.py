@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from lightship_runtime import __version__, environment
 from lightship_runtime.errors import StartError
-from lightship_runtime.log import Log, round_seconds
+from lightship_runtime.log import Log, log_warnings, round_seconds
 from lightship_runtime.threads import available_cpus, limit_threads
 
 _EXIT_PATIENCE = 2.0  # seconds
@@ -53,7 +53,9 @@ def _serve(environ: MutableMapping[str, str], log: Log) -> None:
         from lightship_runtime.api import Api
         from lightship_runtime.predictor import load_predictor
 
+        log_warnings(log, text=True)
         predictor, workers = load_predictor(config, app, cpus, log)
+        log_warnings(log, text=False)
         served = Api(predictor, workers, config, lambda: drain.active)
 
     def ready() -> None:

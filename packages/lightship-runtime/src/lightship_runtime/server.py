@@ -8,6 +8,7 @@ listening; finish what was accepted, for at most `grace` seconds. A second SIGIN
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import select
 import signal
@@ -100,10 +101,10 @@ def serve(
     # the process then ends as it should, with status 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    try:
+    with contextlib.suppress(SystemExit):  # uvicorn's way, in some versions, to say that the start-up failed
         server.run(sockets=[listener])
-    except SystemExit as error:
-        raise StartError("The application's start-up failed.", hint="The traceback is in the line above.") from error
+    if not server.started:
+        raise StartError("The application's start-up failed.", hint="The traceback is in the line above.")
 
 
 class _Server(uvicorn.Server):

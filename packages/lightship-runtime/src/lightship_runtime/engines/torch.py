@@ -52,8 +52,15 @@ class TorchEngine:
 
         del probabilities  # refused by the signature
         batch = torch.from_numpy(tensor(instances, "float32")).to(self._device)
-        with torch.inference_mode():
-            result = self._module(batch)
+        try:
+            with torch.inference_mode():
+                result = self._module(batch)
+        except (RuntimeError, AssertionError) as error:
+            # A wrong shape is a plain RuntimeError, or an AssertionError of an exported program's guards. What is
+            # no fault of the input, such as a lack of memory, has a type of its own.
+            if type(error) in (RuntimeError, AssertionError):
+                raise ValueError("the module refused the tensor") from error
+            raise
         if not isinstance(result, torch.Tensor):
             raise RuntimeError(f"the module gave a {type(result).__name__}, not a tensor")
         return Prediction(result.cpu().tolist())

@@ -74,11 +74,9 @@ class _Plain:
 def compressor(compression: Compression) -> Compressor:
     """A fresh compressor whose output depends on nothing but its input."""
     if compression is Compression.ZSTD:
-        # One or more worker threads give the same bytes whatever their number (zstd.h, ZSTD_c_nbWorkers), but
-        # other bytes than none; so the number is fixed at two: any machine, any core count, one digest.
-        return zstandard.ZstdCompressor(
-            level=ZSTD_LEVEL, threads=2, write_checksum=True, write_content_size=False
-        ).compressobj()
+        # No worker threads: several layers are made at once anyway, at 300 MB/s each; a worker would cost 40 MB of
+        # memory, and the bytes would be others.
+        return zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True, write_content_size=False).compressobj()
     if compression is Compression.GZIP:
         # wbits 31 writes a gzip header with no name and a zero time.
         return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)

@@ -39,11 +39,13 @@ class IndexConfiguration:
 
     Attributes:
         environ: The environment for uv, complete.
+        options: What uv takes from its command line only.
         credentials: User name and password by origin, of every index that is configured.
         key: Stands for where packages are looked for; addresses remembered under one key are not used under another.
     """
 
     environ: Mapping[str, str]
+    options: tuple[str, ...]
     credentials: Mapping[str, tuple[str, str]]
     key: str
 
@@ -53,16 +55,21 @@ def index_configuration(
 ) -> IndexConfiguration:
     """The configuration that holds in a project's folder, with the index options of its requirements file."""
     settings = list(_uv_settings(environ, directory))
-    combined = _with_pip_settings(environ, settings)
     options = [line.expanded(environ) for line in index_options(source)]
+    named_by_file = any(option.startswith(("-i", "--index-url")) for option in options)
+    pip = _pip_settings(environ)
+    if named_by_file or any(environ.get(name) for name in _INDEX_VARIABLES) or _configured(settings) & _INDEX_KEYS:
+        pip = {key: value for key, value in pip.items() if key not in _INDEX_KEYS}
+    combined = _with_pip_settings(environ, pip, _configured(settings))
     indexes = [*_indexes_of_environ(combined), *_indexes_of_settings(settings), *_indexes_of_options(options)]
     places = [f"{name}={url}" for name, url in indexes]
-    places += [f"{name}={combined.get(name, '')}" for name in ("UV_FIND_LINKS", "UV_NO_INDEX", "UV_INDEX_STRATEGY")]
-    places += [str(table.get(key)) for table in settings for key in (*sorted(_INDEX_KEYS), "find-links")]
+    places += [f"{name}={combined[name]}" for name in ("UV_FIND_LINKS", "UV_INDEX_STRATEGY") if name in combined]
+    uv_options = ("--no-index",) if pip.get("no-index", "").lower() in ("1", "true", "yes", "on") else ()
     return IndexConfiguration(
         environ=combined,
+        options=uv_options,
         credentials=dict(_credentials(indexes, combined)),
-        key=hashlib.sha256("\0".join([*places, *options]).encode()).hexdigest()[:16],
+        key=hashlib.sha256("\0".join([*places, *options, *uv_options]).encode()).hexdigest()[:16],
     )
 
 
@@ -75,15 +82,16 @@ def index_options(source: RequirementsSource | None) -> list[Any]:
 # pip's settings, in uv's words
 
 
-def _with_pip_settings(environ: Mapping[str, str], settings: list[dict[str, Any]]) -> dict[str, str]:
-    pip = _pip_settings(environ)
-    configured = {key for table in settings for key in table}
-    combined = dict(environ)
-    if not any(environ.get(name) for name in _INDEX_VARIABLES) and not configured & _INDEX_KEYS:
-        combined.update(_indexes_of_pip(pip))
+def _configured(settings: list[dict[str, Any]]) -> set[str]:
+    return {key for table in settings for key in table}
+
+
+def _with_pip_settings(environ: Mapping[str, str], pip: Mapping[str, str], configured: set[str]) -> dict[str, str]:
+    """The environment with what pip is told and uv is not."""
+    combined = {**environ, **dict(_indexes_of_pip(pip))}
+    if combined.keys() - environ.keys() and "index-strategy" not in configured:
         # pip takes the best version of all indexes; uv, unless told so, stops at the first index with the name.
-        if combined.keys() - environ.keys() and "index-strategy" not in configured:
-            combined.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
+        combined.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     links = environ.get("UV_FIND_LINKS", "").split(",")
     if "UV_FIND_LINKS" not in environ and "find-links" not in configured:
         links = pip.get("find-links", "").split()
@@ -103,8 +111,6 @@ def _indexes_of_pip(pip: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield "UV_DEFAULT_INDEX", default
     if extra := pip.get("extra-index-url", "").split():
         yield "UV_INDEX", " ".join(extra)
-    if pip.get("no-index", "").lower() in ("1", "true", "yes", "on"):
-        yield "UV_NO_INDEX", "1"
 
 
 def _absolute(link: str) -> str:
@@ -157,6 +163,7 @@ def _uv_settings(environ: Mapping[str, str], directory: Path) -> Iterator[dict[s
         return
     if environ.get("UV_NO_CONFIG"):
         return
+    directory = directory.absolute()
     for folder in (directory, *directory.parents):
         if (folder / "uv.toml").is_file():
             yield _table(folder / "uv.toml")

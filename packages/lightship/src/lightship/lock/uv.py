@@ -88,6 +88,7 @@ class Uv:
             *("--python", sys.executable, "--python-version", target.python, "--python-platform", target.uv_platform),
             *["--no-deps"] * no_deps,
             *["--refresh"] * refresh,
+            *self.index.options,
             *(str(path.absolute()) for path in files),
             *(["-"] if lines else []),
         ]

@@ -58,16 +58,16 @@ def _frame(machine: Machine) -> None:
 def _decimal(machine: Machine) -> int:
     line = machine.stream.line(_MAX_NUMBER)
     try:
-        return int(line)
+        return int(line or b"")
     except ValueError:
         raise damaged(machine.stream.path, f"{line!r} at byte {machine.stream.position} is no number") from None
 
 
 def _integer_line(machine: Machine) -> object:
-    line = _line(machine)
+    line = machine.stream.line(_MAX_NUMBER)
     if line in (b"00", b"01"):
         return line == b"01"
-    if line is None or len(line) > _MAX_NUMBER:
+    if line is None:
         return OPAQUE
     try:
         return int(line.removesuffix(b"L"))
@@ -76,7 +76,7 @@ def _integer_line(machine: Machine) -> object:
 
 
 def _float_line(machine: Machine) -> object:
-    _line(machine)
+    machine.stream.line(MAX_TEXT)
     return OPAQUE
 
 
@@ -88,7 +88,7 @@ def _long(machine: Machine, size: int) -> None:
 
 
 def _quoted_line(machine: Machine) -> object:
-    line = _line(machine)
+    line = machine.stream.line(MAX_TEXT)
     if line is None:
         return OPAQUE
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
@@ -101,26 +101,17 @@ def _quoted_line(machine: Machine) -> object:
 
 
 def _unicode_line(machine: Machine) -> object:
-    line = _line(machine)
+    line = machine.stream.line(MAX_TEXT)
     try:
         return OPAQUE if line is None else line.decode("raw_unicode_escape")
     except UnicodeDecodeError:
         return OPAQUE
 
 
-def _line(machine: Machine) -> bytes | None:
-    """A line of any length: itself when it is short, None when it is too long to be of interest."""
-    line = bytearray()
-    while (value := machine.stream.byte()) != 0x0A:
-        if len(line) <= MAX_TEXT:
-            line.append(value)
-    return bytes(line) if len(line) <= MAX_TEXT else None
-
-
 def _name_line(machine: Machine) -> object:
     """A line that names a module or something in it; None (an unknown name) when it cannot be a plain name."""
-    line = machine.stream.line(4096)
-    return line.decode("ascii") if _NAME.fullmatch(line) else None
+    line = machine.stream.line(MAX_TEXT)
+    return line.decode("ascii") if line and _NAME.fullmatch(line) else None
 
 
 # The stack

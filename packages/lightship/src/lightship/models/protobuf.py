@@ -9,6 +9,7 @@ from lightship.models.damage import damaged
 from lightship.models.stream import Stream
 
 MAX_NAME = 4096  # bytes
+MAX_FIELDS = 10_000_000  # in a whole file; graphs of 100,000 nodes have a tenth
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
@@ -29,6 +30,7 @@ def fields(stream: Stream, end: int) -> Iterator[Field]:
         ProjectError: A field is malformed or reaches beyond `end`.
     """
     while stream.position < end:
+        stream.count(MAX_FIELDS)
         key = varint(stream)
         number, wire = key >> 3, key & 7
         if not number:

@@ -40,6 +40,7 @@ class Stream:
         self._buffer = b""
         self._next = 0
         self._start = 0  # position of the buffer's first byte
+        self._parts = 0
         self.path = path
 
     @classmethod
@@ -109,14 +110,27 @@ class Stream:
             self._next = min(size, len(self._buffer))
             size -= self._next
 
-    def line(self, limit: int = 4096) -> bytes:
-        """The bytes up to the next newline, without it."""
-        line = bytearray()
-        while (value := self.byte()) != 0x0A:
-            line.append(value)
-            if len(line) > limit:
-                raise damaged(self.path, f"a line at byte {self.position} is longer than {limit} bytes")
-        return bytes(line)
+    def line(self, most: int) -> bytes | None:
+        """The bytes up to the next newline, without it; None where they are more than `most`."""
+        kept: list[bytes] = []
+        size = 0
+        while True:
+            if self._next >= len(self._buffer) and not self._fill():
+                raise self._truncated()
+            end = self._buffer.find(b"\n", self._next)
+            piece = self._buffer[self._next : end if end >= 0 else None]
+            size += len(piece)
+            if size <= most:
+                kept.append(piece)
+            self._next = end + 1 if end >= 0 else len(self._buffer)
+            if end >= 0:
+                return b"".join(kept) if size <= most else None
+
+    def count(self, most: int) -> None:
+        """Count one more of the parts that a format's files are made of; raises when they are more than `most`."""
+        self._parts += 1
+        if self._parts > most:
+            raise damaged(self.path, f"it has more than {most:,} parts, which no model needs")
 
     def number(self, layout: struct.Struct) -> int:
         """One integer of the given layout."""

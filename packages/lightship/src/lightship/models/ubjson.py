@@ -12,7 +12,7 @@ from lightship.models.damage import damaged
 from lightship.models.stream import Stream
 
 MAX_DEPTH = 64
-MAX_VALUES = 20_000_000
+MAX_VALUES = 5_000_000  # of which trees have twenty each, arrays of numbers not counted
 MAX_KEPT = 1024  # bytes of a text that is told
 
 _NUMBERS = {
@@ -37,12 +37,11 @@ class _Walk:
     def __init__(self, stream: Stream, tell: Teller) -> None:
         self.stream = stream
         self.tell = tell
-        self.left = MAX_VALUES
 
     def value(self, marker: str, path: tuple[str, ...]) -> None:
-        self.left -= 1
-        if self.left < 0 or len(path) > MAX_DEPTH:
-            raise damaged(self.stream.path, "it has more values, or values within values, than any model")
+        self.stream.count(MAX_VALUES)
+        if len(path) > MAX_DEPTH:
+            raise damaged(self.stream.path, f"its values lie within each other more than {MAX_DEPTH} deep")
         if marker in _NUMBERS:
             (number,) = _NUMBERS[marker].unpack(self.stream.read(_NUMBERS[marker].size))
             self.tell(path, number)
@@ -107,5 +106,5 @@ class _Walk:
 
 def _marker(stream: Stream) -> str:
     while (code := stream.byte()) == ord("N"):  # no-operation, allowed between values
-        pass
+        stream.count(MAX_VALUES)
     return chr(code)

@@ -47,9 +47,16 @@ def log_warnings(log: Log, *, text: bool) -> None:
     a warning may quote them ("unknown categories ['...']").
     """
 
-    def show(message: Warning | str, category: type[Warning], file: str, line: int, *_: object, **__: object) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         said = str(message) if text else None
-        log.event("warning", level="warning", category=category.__name__, where=f"{file}:{line}", message=said)
+        log.event("warning", level="warning", category=category.__name__, where=f"{filename}:{lineno}", message=said)
 
     warnings.showwarning = show
 

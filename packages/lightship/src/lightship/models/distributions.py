@@ -13,6 +13,7 @@ _BY_IMPORT = {
     "Levenshtein": "python-Levenshtein",
     "OpenSSL": "pyOpenSSL",
     "PIL": "pillow",
+    "_loss": "scikit-learn",  # its compiled losses call themselves so
     "attr": "attrs",
     "bs4": "beautifulsoup4",
     "category_encoders": "category-encoders",
@@ -63,7 +64,9 @@ def distribution_of(module: str) -> str | None:
     if is_standard(top) or not _WORD.fullmatch(top):
         return None
     two = ".".join(module.split(".")[:2])
-    return _BY_IMPORT.get(two) or _BY_IMPORT.get(top) or top.replace("_", "-")
+    if known := _BY_IMPORT.get(two) or _BY_IMPORT.get(top):
+        return known
+    return None if top.startswith("_") else top.replace("_", "-")
 
 
 def local_module(module: str, near: Path) -> Path | None:

@@ -59,20 +59,24 @@ SAFE_NAMES = frozenset(
     joblib.numpy_pickle.NumpyArrayWrapper numpy._core.multiarray._reconstruct numpy._core.multiarray.scalar
     numpy._core.numeric._frombuffer numpy.core.multiarray._reconstruct numpy.core.multiarray.scalar
     numpy.core.numeric._frombuffer numpy.dtype numpy.ma.core._mareconstruct numpy.ma.core.MaskedArray
-    numpy.matrix numpy.ndarray numpy.random._generator.Generator numpy.random._mt19937.MT19937
-    numpy.random._pcg64.PCG64 numpy.random._pickle.__bit_generator_ctor numpy.random._pickle.__generator_ctor
-    numpy.random._pickle.__randomstate_ctor numpy.random.bit_generator.__pyx_unpickle_SeedSequence
-    numpy.random.bit_generator.SeedSequence numpy.random.mtrand.RandomState
-    pandas._libs.internals._unpickle_block pandas._libs.tslibs.timestamps._unpickle_timestamp
-    pandas.core.indexes.base._new_Index sklearn.feature_selection._univariate_selection.chi2
+    numpy.ma.MaskedArray numpy.matrix numpy.ndarray numpy.random._generator.Generator
+    numpy.random._mt19937.MT19937 numpy.random._pcg64.PCG64 numpy.random._pickle.__bit_generator_ctor
+    numpy.random._pickle.__generator_ctor numpy.random._pickle.__randomstate_ctor
+    numpy.random.bit_generator.__pyx_unpickle_SeedSequence numpy.random.bit_generator.SeedSequence
+    numpy.random.mtrand.RandomState pandas._libs.internals._unpickle_block
+    pandas._libs.tslibs.timestamps._unpickle_timestamp pandas.core.indexes.base._new_Index
+    scipy._lib.array_api_compat.numpy._aliases.asarray scipy.interpolate._bsplines.BSpline
+    sklearn.cluster._kmeans._kmeans_single_elkan sklearn.cluster._kmeans._kmeans_single_lloyd
+    sklearn.feature_selection._univariate_selection.chi2
     sklearn.feature_selection._univariate_selection.f_classif
     sklearn.feature_selection._univariate_selection.f_regression sklearn.metrics._dist_metrics.newObj
-    sklearn.neighbors._ball_tree.newObj sklearn.neighbors._kd_tree.newObj torch._tensor._rebuild_from_type_v2
-    torch._utils._rebuild_parameter torch._utils._rebuild_parameter_with_state torch._utils._rebuild_qtensor
-    torch._utils._rebuild_sparse_tensor torch._utils._rebuild_tensor torch._utils._rebuild_tensor_v2
-    torch._utils._rebuild_tensor_v3 torch.device torch.dtype torch.nn.parameter.Parameter
-    torch.serialization._get_layout torch.Size torch.storage.TypedStorage torch.storage.UntypedStorage
-    torch.Tensor
+    sklearn.neighbors._ball_tree.newObj sklearn.neighbors._kd_tree.newObj
+    sklearn.utils._metadata_requests.MetadataRequest sklearn.utils._metadata_requests.MethodMetadataRequest
+    torch._tensor._rebuild_from_type_v2 torch._utils._rebuild_parameter
+    torch._utils._rebuild_parameter_with_state torch._utils._rebuild_qtensor torch._utils._rebuild_sparse_tensor
+    torch._utils._rebuild_tensor torch._utils._rebuild_tensor_v2 torch._utils._rebuild_tensor_v3 torch.device
+    torch.dtype torch.nn.parameter.Parameter torch.serialization._get_layout torch.Size
+    torch.storage.TypedStorage torch.storage.UntypedStorage torch.Tensor
 """.split()
 )
 # Functions of one array, as FunctionTransformer keeps them.
@@ -94,7 +98,7 @@ SAFE_CLASSES = re.compile(
     r"|pandas\.core\.(arrays|dtypes|frame|indexes|internals|series)[\w.]*|pandas\._libs\.tslibs\.\w+"
     r"|numpy\.dtypes)\._{0,2}[A-Z]\w*"
     r"|scipy\.sparse\.(_?\w+\.)?(bsr|coo|csc|csr|dia|dok|lil)_(matrix|array)"
-    r"|sklearn\._loss\._loss\.__pyx_unpickle_\w+"
+    r"|(sklearn\._loss\.)?_loss\.(Cy|__pyx_unpickle_Cy)\w+"
     r"|numpy\.(u?int|float|complex)(8|16|32|64|128|256)|numpy\.(bool_?|str_|bytes_|object_|void|longdouble|intp)"
     r"|torch\.[A-Z]\w*Storage"
     r"|torch\.(float|double|half|bfloat16|float16|float32|float64|float8_\w+|u?int(8|16|32|64)|long|short|bool|"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lightship_runtime.config import EngineName
+
 Verdict = Literal["safe", "unknown", "dangerous"]
 
 
@@ -78,7 +80,7 @@ class Model:
 
     path: Path
     format: str
-    engine: str
+    engine: EngineName
     size: int
     dtype: str | None
     files: tuple[Path, ...]

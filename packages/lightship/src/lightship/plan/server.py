@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lightship.models import Model
 from lightship.plan.decision import Decision
 from lightship.project import Project
-from lightship.project.settings import Engine
+from lightship_runtime.config import EngineName
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Server:
     """How the image serves. Exactly one of `app` and `engine` is set."""
 
     app: str | None
-    engine: Engine | None
+    engine: EngineName | None
     port: int
     health: str
 

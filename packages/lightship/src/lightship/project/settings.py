@@ -10,9 +10,7 @@ from typing import Literal
 
 import msgspec
 
-Engine = Literal[
-    "sklearn", "onnxruntime", "xgboost", "lightgbm", "catboost", "torch", "transformers", "llamacpp", "python"
-]
+from lightship_runtime.config import EngineName
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,7 +21,7 @@ class ModelTable(Table, frozen=True):
     """`[model]`: which model, and how it is loaded."""
 
     path: str | None = None
-    engine: Engine | None = None
+    engine: EngineName | None = None
 
 
 class PythonTable(Table, frozen=True):

@@ -27,6 +27,8 @@ class LoopbackServer:
     cuts: dict[str, list[int]] = field(default_factory=dict)  # bytes after which the connection breaks, once each
     redirects: dict[str, str] = field(default_factory=dict)
     login: tuple[str, str] | None = None
+    stalls: dict[str, threading.Event] = field(default_factory=dict)  # half the file, then nothing until it is set
+    waited_in_vain: bool = False  # whether a stalled file's event was not set within 30 s
     ranges: bool = True
     head: bool = True
     tells_size: bool = True
@@ -35,7 +37,7 @@ class LoopbackServer:
     _server: ThreadingHTTPServer | None = None
 
     def __enter__(self) -> LoopbackServer:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
+        self._server = _Server(("127.0.0.1", 0), _handler_for(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
@@ -56,6 +58,11 @@ class LoopbackServer:
 
     def asked(self, method: str = "GET") -> list[str]:
         return [request.path for request in self.requests if request.method == method]
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """Clients that break off are what some tests are about."""
 
 
 def _handler_for(server: LoopbackServer) -> type[BaseHTTPRequestHandler]:
@@ -116,7 +123,11 @@ def _handler_for(server: LoopbackServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if not with_body:
                 return
-            if server.cuts.get(path):
+            if path in server.stalls:
+                self.wfile.write(content[: total // 2])
+                self.wfile.flush()
+                server.waited_in_vain |= not server.stalls[path].wait(30)
+            elif server.cuts.get(path):
                 self.wfile.write(content[: server.cuts[path].pop(0)])
                 self.close_connection = True
             else:

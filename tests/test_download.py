@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -155,6 +156,19 @@ def test_bytes_that_are_not_those_expected_are_never_kept(
     with pytest.raises(IntegrityError, match=r"a 1\.0"):
         download_all([wanted(f"{server.url}/a.whl", size=size)], session)
     assert not session.cache.has_blob(f"sha256:{SHA256}")
+    assert left_over(session) == []
+
+
+def test_one_failure_does_not_wait_for_a_server_that_has_fallen_silent(
+    server: LoopbackServer, session: Session
+) -> None:
+    server.files |= {"/slow": CONTENT, "/wrong": b"not it"}
+    server.stalls["/slow"] = threading.Event()
+    downloads = [wanted(f"{server.url}/slow"), Download((f"{server.url}/wrong",), "0" * 64, None, "wrong")]
+    with pytest.raises(IntegrityError, match="wrong"):
+        download_all(downloads, session)
+    server.stalls["/slow"].set()
+    assert not server.waited_in_vain
     assert left_over(session) == []
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from package_index import PackageIndex, make_wheel, sha256_of
 
+from lightship.cache import Cache
 from lightship.errors import LockError, NetworkError
-from lightship.lock import LockedWheel, Target, proposed_requirements, requirements_input, resolve
+from lightship.lock import LockedWheel, Target, fetch_wheels, proposed_requirements, requirements_input, resolve
 from lightship.lock.requirements import RequirementsSource
 from lightship.session import Session
 
@@ -298,3 +300,11 @@ def test_the_digest_of_the_inputs_knows_what_matters(project: Path, target: Targ
     assert requirements_input(written(project, "a==1", "-c more.txt"), [], target) != first
     (project / "more.txt").write_text("c==2\n")
     assert requirements_input(written(project, "a==1", "-r more.txt"), [], target) != first
+
+
+@pytest.mark.network
+def test_the_users_own_index_works(target: Target, project: Path, tmp_path: Path) -> None:
+    session = Session(Cache(tmp_path / "cache"), environ=dict(os.environ))
+    wheels = resolve(written(project, "joblib==1.5.2"), [], target, session)
+    assert versions(wheels) == {"joblib": "1.5.2"}
+    assert set(fetch_wheels(wheels, session, target)) == {wheel.sha256 for wheel in wheels}

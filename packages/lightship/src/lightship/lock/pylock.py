@@ -161,8 +161,9 @@ def _offer(
 def _prepared(content: Mapping[str, Any], allowed: Mapping[str, frozenset[str]], title: str) -> dict[str, Any]:
     """The content with the wheels that the user's hashes allow, in an order that does not depend on the index's."""
     packages = []
-    listed = content.get("packages", [])
-    for package in listed if isinstance(listed, list) else ():
+    if not isinstance(content.get("packages"), list):
+        return dict(content)
+    for package in content["packages"]:
         if not isinstance(package, dict) or not isinstance(package.get("wheels"), list):
             packages.append(package)
             continue

@@ -6,6 +6,7 @@ on, exact pins without a resolver, the hashes that the user wants to see, and li
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -114,6 +115,7 @@ def normalised(name: str) -> str:
 
 
 def _lines(path: Path, *, constraint: bool, seen: list[Path]) -> Iterator[Line]:
+    path = Path(os.path.normpath(path))
     if path in seen:  # a file that is included twice, or that includes itself, says nothing new
         return
     if len(seen) >= MAX_FILES:

@@ -16,6 +16,7 @@ from collections.abc import Sequence as Table
 from dataclasses import dataclass, field
 
 from lightship.models.array_data import array_extent
+from lightship.models.array_types import DTYPE, settle
 from lightship.models.damage import damaged
 from lightship.models.pickle_values import (
     MAX_ITEMS,
@@ -37,6 +38,8 @@ MAX_KEPT_VALUES = 64 << 20  # bytes of remembered tuples, dicts and objects, est
 MAX_GLOBALS = 10_000  # different imported names
 
 ARRAY_WRAPPER = Global("joblib.numpy_pickle", "NumpyArrayWrapper")
+TAMPERS = "it calls or changes what it has made itself"
+ODD_TYPE = "it describes a numpy.dtype that contradicts itself or is of an unusual form"
 _STOP = ord(".")
 
 # Old protocols make instances through these: the class is the first argument.
@@ -61,7 +64,7 @@ class Reading:
     Attributes:
         value: The object that loading it would give.
         globals: Every name that it imports, in order of appearance.
-        tampers: Whether it calls what is not an imported name, or changes what it imported.
+        oddities: What no honest pickle does, such as calling the result of a call, in words.
         sklearn_versions: Versions that scikit-learn's estimators note in their state, with how often.
         storages: What identifies data outside of the pickle, such as PyTorch's tensor storages.
         arrays: Bytes of raw array data between the instructions, by dtype.
@@ -70,7 +73,7 @@ class Reading:
 
     value: object = OPAQUE
     globals: dict[Global, None] = field(default_factory=dict)
-    tampers: bool = False
+    oddities: set[str] = field(default_factory=set)
     sklearn_versions: dict[str, int] = field(default_factory=dict)
     storages: list[tuple[object, ...]] = field(default_factory=list)
     arrays: dict[str, int] = field(default_factory=dict)
@@ -96,7 +99,7 @@ class Machine:
 
     def run(self) -> object:
         """Follow the instructions to the last one; the value that it leaves."""
-        next_byte, table, stack = self.stream.byte, self.table, self.stack
+        next_byte, table, stack, marks = self.stream.byte, self.table, self.stack, self.marks
         while True:
             code = next_byte()
             if code == _STOP:
@@ -110,7 +113,7 @@ class Machine:
             self.steps -= 1
             if self.steps < 0:
                 raise IncompleteError(f"it has more than {MAX_INSTRUCTIONS:,} instructions")
-            if len(stack) > MAX_STACK:
+            if len(stack) + len(marks) > MAX_STACK:
                 raise IncompleteError(f"it puts more than {MAX_STACK:,} values on the stack at once")
 
     # Values
@@ -159,7 +162,7 @@ class Machine:
 
     def extend(self, target: object, items: list[object]) -> None:
         if isinstance(target, Global):
-            self.reading.tampers = True
+            self.reading.oddities.add(TAMPERS)
         if not isinstance(target, Sequence):
             return
         room = MAX_ITEMS - len(target.items)
@@ -171,7 +174,7 @@ class Machine:
         if len(items) % 2:
             raise damaged(self.stream.path, f"a dictionary at byte {self.stream.position} has a key without a value")
         if isinstance(target, Global):
-            self.reading.tampers = True
+            self.reading.oddities.add(TAMPERS)
         for key, value in zip(items[::2], items[1::2], strict=True):
             if key == "_sklearn_version" and isinstance(value, str):
                 self._note_version(value)
@@ -204,7 +207,7 @@ class Machine:
         if isinstance(maker, Global) and str(maker) in _CONSTRUCTORS and isinstance(arguments, tuple) and arguments:
             maker, arguments = arguments[0], OPAQUE
         if not isinstance(maker, Global):
-            self.reading.tampers = True
+            self.reading.oddities.add(TAMPERS)
             self.stack.append(OPAQUE)
         elif maker.name in _PLAIN:
             self.stack.append(OPAQUE)
@@ -222,13 +225,15 @@ class Machine:
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, Global):
-            self.reading.tampers = True
+            self.reading.oddities.add(TAMPERS)
         if not isinstance(target, Instance):
             return
         if isinstance(state, Dictionary):
             self._update(target, state)
         else:
             target.extra = state if target.extra is None else OPAQUE
+        if target.maker == DTYPE and not settle(target):
+            self.reading.oddities.add(ODD_TYPE)
         if self.joblib and str(target.maker).endswith("ArrayWrapper"):
             self._step_over_array(target)
 

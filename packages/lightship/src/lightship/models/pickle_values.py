@@ -56,6 +56,7 @@ class Instance:
     arguments: object
     state: Dictionary | None = None
     extra: object = None  # a state that is not a dict, such as dtype's tuple
+    settled: object = None  # what was worked out of the state
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,7 @@ def judge(reading: Reading) -> PickleVerdict:
     standing: dict[str, set[str]] = {"safe": set(), "unknown": set(), "dangerous": set()}
     for name in reading.globals:
         standing[_standing(name)].add(_shown(name))
-    if reading.tampers:
-        standing["unknown"].add("(it calls or changes what it has made itself)")
+    standing["unknown"].update(f"({oddity})" for oddity in reading.oddities)
     unknown, dangerous = tuple(sorted(standing["unknown"])), tuple(sorted(standing["dangerous"]))
     verdict: Verdict = "safe"
     if dangerous:

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lightship.lock.requirements import RequirementsSource
+from lightship.lock.requirements_file import Line
 from lightship.transport import origin_of
 
 _INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL")
@@ -73,7 +74,7 @@ def index_configuration(
     )
 
 
-def index_options(source: RequirementsSource | None) -> list[Any]:
+def index_options(source: RequirementsSource | None) -> list[Line]:
     """The lines of a requirements file that say where packages are found."""
     lines = source.lines if source is not None and source.kind == "requirements" else ()
     return [line for line in lines if line.is_option and line.text.partition("=")[0].split()[0] in _PLACE_OPTIONS]
@@ -100,8 +101,8 @@ def _with_pip_settings(environ: Mapping[str, str], pip: Mapping[str, str], confi
     bundle = environ.get("REQUESTS_CA_BUNDLE") or pip.get("cert")
     if bundle and not environ.get("SSL_CERT_FILE"):
         combined["SSL_CERT_DIR" if Path(bundle).is_dir() else "SSL_CERT_FILE"] = bundle
-    proxies = {name for scheme in ("http", "https", "all") for name in (f"{scheme}_proxy", f"{scheme}_PROXY".upper())}
-    if "proxy" in pip and not any(environ.get(name) for name in proxies):
+    proxies = ("http_proxy", "https_proxy", "all_proxy")
+    if "proxy" in pip and not any(environ.get(name) or environ.get(name.upper()) for name in proxies):
         combined["ALL_PROXY"] = pip["proxy"]
     return combined
 

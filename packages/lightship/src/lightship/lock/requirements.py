@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightship.errors import LockError, ProjectError
-from lightship.lock.requirements_file import Line, check_needs_no_build, read_lines
+from lightship.lock.requirements_file import Line, check_needs_no_build, normalised, read_lines
 from lightship.lock.target import Target
 
 Kind = Literal["uv.lock", "pylock", "requirements", "pyproject", "list"]
@@ -176,8 +176,6 @@ def check_supported(source: RequirementsSource) -> None:
 
 
 def _entry(sources: object, name: str | None) -> Mapping[str, Any]:
-    from lightship.lock.requirements_file import normalised
-
     for key, value in sources.items() if isinstance(sources, dict) else ():
         if normalised(str(key)) == name and isinstance(value, dict):
             return value

@@ -155,9 +155,10 @@ def explain(error: UvError, what: str, *, offline: bool) -> LightshipError:
             f"{whose}: no wheel fits the image, only source that would have to be compiled.\n{shown}",
             hint=WHEELS_REMEDY,
         )
-    if _NETWORK.search(text):
+    if _NETWORK.search(text) or (offline and _NO_SOLUTION in text):
+        reached = "was not asked (offline), and what is cached does not suffice" if offline else "cannot be reached"
         return NetworkError(
-            f"The package index cannot be reached to resolve {what}.\n{shown}",
+            f"The package index {reached} to resolve {what}.\n{shown}",
             hint="Run once without --offline, so that uv can fill its cache."
             if offline
             else "Check the network, the proxy settings and the index configuration (UV_DEFAULT_INDEX and so on).",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from lightship.layers.wheels import WheelSource, WheelsRecipe
 from lightship.lock import fetch_wheels
 from lightship.locking import Locked, bring_up_to_date, replace_base
 from lightship.oci import Image, write_layout
+from lightship.oci.stored import unpacked_size
 from lightship.phases import Phases
 from lightship.plan import Plan, make_plan
 from lightship.project import Project
@@ -80,9 +81,9 @@ def build(project: Project, session: Session, *, locked: bool = False, upgrade: 
             fitting = replace_base(fitting, plan, session)
         base, layers = _base_and_layers(plan, fitting, session, phases)
     with phases.phase("image"):
-        image = assemble(plan, base, layers, session.environ)
-        reference = f"{project.name}:{project.settings.image.tag}"
         base.fetch()
+        image = assemble(plan, _measured(base, session), layers, session.environ)
+        reference = f"{project.name}:{project.settings.image.tag}"
         layout = write_layout(image, session.cache, session.cache.image_path(reference), name=reference)
     return Build(plan, image, reference, layout, fitting.changes, phases)
 
@@ -116,6 +117,12 @@ def _base(plan: Plan, lock: DebianLock | ImageLock, session: Session, compressio
     if isinstance(lock, DebianLock):
         return build_debian(lock, session, compression, mirror=plan.project.settings.base_table.mirror)
     return build_image_base(lock, session, plan.project.directory)
+
+
+def _measured(base: Base, session: Session) -> Base:
+    """The base with the unpacked sizes of its layers, which a published manifest does not tell."""
+    sizes = {layer.digest: layer.unpacked_size or unpacked_size(layer, session) for layer in base.layers}
+    return replace(base, layers=tuple(replace(layer, unpacked_size=sizes[layer.digest]) for layer in base.layers))
 
 
 def _interpreter_path(lock: DebianLock | ImageLock) -> str:

@@ -89,7 +89,7 @@ def _image(published: PublishedImage, config: _Config, session: Session) -> Imag
         for (descriptor, diff_id), line in zip(published.layers, config.history, strict=True)
     ]
     return Image(
-        layers=tuple(replace(layer, unpacked_size=_unpacked_size(layer, session)) for layer in layers),
+        layers=tuple(replace(layer, unpacked_size=unpacked_size(layer, session)) for layer in layers),
         platform=Platform(config.architecture, config.os),
         settings=Settings(
             entrypoint=tuple(container.entrypoint),
@@ -114,7 +114,7 @@ def _image(published: PublishedImage, config: _Config, session: Session) -> Imag
     )
 
 
-def _unpacked_size(layer: Layer, session: Session) -> int:
+def unpacked_size(layer: Layer, session: Session) -> int:
     """Bytes of the plain tar; a manifest does not tell, so a compressed layer is passed through once."""
     key = layer.diff_id.removeprefix("sha256:")
     if record := session.cache.read_record("unpacked-sizes", key):

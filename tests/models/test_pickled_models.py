@@ -26,13 +26,14 @@ def test_a_joblib_pipeline_tells_its_version_steps_and_packages(saved: Path) -> 
         "object": "Pipeline of StandardScaler, LogisticRegression",
         "features": "4",
         "classes": "3",
+        "pickle": "imports known-safe names alone",
     }
     assert {package.name: package.version for package in model.packages} == {
         "joblib": None,
         "numpy": None,
         "scikit-learn": sklearn.__version__,
     }
-    assert model.pickle is not None and model.pickle.verdict == "safe"
+    assert model.pickle is not None and model.pickle.verdict == "safe" and model.notes == ()
     assert model.size == saved.stat().st_size and model.files == (saved,)
     assert f"scikit-learn=={sklearn.__version__}" in propose_requirements(model)
 

@@ -38,7 +38,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
         ProjectError: It has more than `limit` bytes or cannot be read.
     """
     with readable(path), path.open("rb") as file:
-        data = file.read(limit + 1)
+        data = file.read(min(limit, path.stat().st_size) + 1)  # read() makes room for all that it is asked for
     if len(data) > limit:
         raise damaged(path, f"it has more than {limit >> 10:,} KiB, which no such file needs")
     return data

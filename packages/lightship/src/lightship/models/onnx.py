@@ -33,8 +33,8 @@ def _is_whole(path: Path) -> bool:
 
 def _read(path: Path) -> Model:
     contents = read_contents(path)
-    if contents.ir_version is None or not contents.has_graph:
-        raise damaged(path, "it has no ONNX graph")
+    if contents.ir_version is None or not contents.has_graph or not contents.opsets:
+        raise damaged(path, "it lacks an ONNX graph, or the operator set that it is written in")
     files = (path, *_external_files(path, contents.external))
     return Model(
         path=path,

@@ -72,7 +72,7 @@ def model_of(reading: Reading, path: Path, size: int, name: str, compression: st
         dtype=dominant(weights),
         files=(path,),
         packages=tuple(packages[key] for key in sorted(packages)),
-        details=tuple(_details(reading, compression)),
+        details=tuple(_details(reading, verdict, compression)),
         pickle=verdict,
         notes=tuple(_notes(reading, verdict, code, has_predict)),
         needs_code=not has_predict,
@@ -103,7 +103,7 @@ def needed(reading: Reading, path: Path) -> tuple[dict[str, Package], dict[str, 
     return packages, code
 
 
-def _details(reading: Reading, compression: str | None) -> list[tuple[str, str]]:
+def _details(reading: Reading, verdict: PickleVerdict, compression: str | None) -> list[tuple[str, str]]:
     details = [("object", describe(reading.value))]
     if (features := _attribute(reading.value, "n_features_in_")) is not None:
         details.append(("features", str(features)))
@@ -112,6 +112,8 @@ def _details(reading: Reading, compression: str | None) -> list[tuple[str, str]]
         details.append(("classes", str(classes.arguments[0])))
     if compression:
         details.append(("compression", compression))
+    if verdict.verdict == "safe":
+        details.append(("pickle", "imports known-safe names alone"))
     return details
 
 
@@ -187,7 +189,8 @@ def _notes(reading: Reading, verdict: PickleVerdict, code: dict[str, Path], has_
         notes.append(
             "it is a bare Booster, which takes its library's own matrices: save it with save_model() instead"
         )
-    notes.append(ADVICE)
+    if verdict.verdict != "safe":
+        notes.append(ADVICE)
     return notes
 
 

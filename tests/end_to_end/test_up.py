@@ -84,6 +84,23 @@ def test_a_server_named_on_the_command_line_needs_no_settings(
     assert "prediction" in proven["answer"]
 
 
+@pytest.mark.tool("skopeo")
+def test_a_base_from_a_registry_keeps_its_layers(
+    example: Callable[[str], Path], succeed: Callable[..., Any], registry: str, tmp_path: Path
+) -> None:
+    """The base is an image with a Python in it; here it is one that Lightship built."""
+    base = succeed("build", example("iris"), "--layout", tmp_path / "base")
+    reference = f"{registry}/team/python:3.11"
+    copy = ["skopeo", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false"]
+    subprocess.run([*copy, f"oci:{tmp_path / 'base'}", f"docker://{reference}"], check=True)
+    proven = succeed("up", example("iris-fastapi"), "--once", "--engine", "embedded", "--base", reference)
+    assert proven["proven"] is True
+    assert [layer["digest"] for layer in proven["layers"]][: len(base["layers"])] == [
+        layer["digest"] for layer in base["layers"]
+    ]
+    assert base["digest"] in (tmp_path / "iris-fastapi" / "lightship.lock").read_text()
+
+
 def test_up_serves_until_it_is_interrupted(example: Callable[[str], Path], shared_cache: Path) -> None:
     command = [str(LIGHTSHIP), "up", str(example("iris")), "--engine", "embedded", "--json"]
     environ = {**os.environ, "LIGHTSHIP_CACHE": str(shared_cache), "PYTHONUNBUFFERED": "1"}

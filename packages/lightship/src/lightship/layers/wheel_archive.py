@@ -32,6 +32,17 @@ _UNPACKED_LIMIT = 64 << 30  # bytes of one wheel; the largest real ones have a f
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _HASHES = ("sha512", "sha384", "sha256")  # what RECORD may use; weaker ones are refused by the specification
 _UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
+# What zipfile raises for directories that are damaged in one way or another.
+_NOT_A_ZIP = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    NotImplementedError,
+    ValueError,
+    EOFError,
+    struct.error,
+    OverflowError,
+    IndexError,
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class WheelArchive:
         try:
             self._zip = zipfile.ZipFile(self._file)
             self.members = {member.path: member for member in self._members()}
-        except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, EOFError, struct.error, OverflowError) as error:
+        except _NOT_A_ZIP as error:
             self._file.close()
             raise self.wrong(f"is not a readable zip file: {error}") from error
         except BaseException:
@@ -158,9 +169,9 @@ class WheelArchive:
         seen: set[str] = set()
         total = 0
         for entry in self._zip.infolist():
-            if entry.is_dir():
-                continue
             path = entry.filename
+            if path.endswith("/"):
+                continue
             mode = entry.external_attr >> 16
             total += entry.file_size
             try:
@@ -171,6 +182,8 @@ class WheelArchive:
                 raise self.wrong(f"holds {path!r}, a link or a path with a backslash")
             if path in seen:
                 raise self.wrong(f"holds {path} twice")
+            if entry.header_offset < 0:
+                raise self.wrong(f"says that {path} begins before the file does")
             if entry.flag_bits & 0x1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise self.wrong(f"holds {path} encrypted or compressed in an unknown way")
             if total > _UNPACKED_LIMIT:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightship.errors import ProjectError
 from lightship.lock.requirements import RequirementsSource, pins
 from lightship.models import Model, compare, detect
 from lightship.plan.accelerator import Accelerator, decide_accelerator
@@ -51,6 +52,8 @@ class Plan:
 def make_plan(project: Project) -> Plan:
     """Decide everything. Raises ProjectError where the project contradicts itself."""
     model = detect(project.model) if project.model is not None else None
+    if model is not None:
+        _check_model(model, project)
     context = _context(project, model)
     weights = tuple(file for file in context.files if file.is_weights)
     requirements = decide_requirements(project, model)
@@ -79,13 +82,29 @@ def make_plan(project: Project) -> Plan:
     )
 
 
+def _check_model(model: Model, project: Project) -> None:
+    """Refuse what could not be served, or should not be."""
+    if model.needs_code and not project.settings.model.engine:
+        raise ProjectError(
+            f"{model.path} cannot be served by itself: {model.notes[0]}",
+            hint="Write a serve.py with load() and predict(), or a FastAPI application, that builds the model.",
+        )
+    verdict = model.pickle
+    if verdict is not None and verdict.verdict == "dangerous" and not project.settings.model.trust:
+        raise ProjectError(
+            f"{model.path} is a pickle that would call {', '.join(verdict.dangerous)} when it is loaded.",
+            hint="Do not load it unless you made it yourself and know why; then set [model] trust = true.",
+        )
+
+
 def _context(project: Project, model: Model | None) -> Context:
     """A whole server takes its folder along; a model takes itself, and what `[image] include` names."""
     image = project.settings.image
     everything = read_context(project.directory, include=image.include, exclude=image.exclude)
     if model is None or model.format == "python":
         return everything
-    own = tuple(context_file(file.relative_to(project.directory).as_posix(), file) for file in model.files)
+    files = dict.fromkeys((*model.files, *model.code))
+    own = tuple(context_file(file.relative_to(project.directory).as_posix(), file) for file in files)
     taken = {file.path for file in own}
     if image.include:
         chosen = read_context(project.directory, exclude=("**", *(f"!{pattern}" for pattern in image.include)))

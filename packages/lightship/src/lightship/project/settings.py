@@ -22,6 +22,7 @@ class ModelTable(Table, frozen=True):
 
     path: str | None = None
     engine: EngineName | None = None
+    trust: bool = False
 
 
 class PythonTable(Table, frozen=True):

@@ -19,6 +19,7 @@ def settings_template(project: Project) -> str:
             "[model]",
             _line("path", model or "model.joblib", active=bool(model)),
             _line("engine", "sklearn", active=False, comment="how it is loaded; found from the file"),
+            "# trust = false  # build even where the pickle names functions that are known to be dangerous",
             "",
             "[serve]",
             _line("app", project.app or "serve:app", active=serves_app, comment="your own ASGI server, MODULE:NAME"),

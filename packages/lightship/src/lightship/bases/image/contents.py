@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from lightship.cache import Cache
 from lightship.errors import IntegrityError
 from lightship.layers import Layer, plain_tar
+from lightship.layers.environment import PREFIX
 from lightship.run.tar_stream import Entry, Kind, TarStream
 
 MAX_OS_RELEASE = 64 << 10  # bytes
@@ -67,6 +68,8 @@ class Contents:
             folder = directory.strip("/")
             if not _PLAIN_PATH.fullmatch(folder):
                 continue  # it will stand in shebangs
+            if folder == f"{PREFIX}/bin":
+                continue  # where the base was built by Lightship, the new environment takes this one's place
             if (name := self._python_in(folder)) and (version := self._version_of(f"{folder}/{name}")):
                 return f"/{folder}/{name}", version
         return None

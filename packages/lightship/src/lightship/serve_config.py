@@ -30,6 +30,7 @@ def serve_config(plan: Plan, digests: Mapping[str, str]) -> dict[str, bytes]:
             format=plan.model.format,
             engine=server.engine,
             sha256=digest.removeprefix("sha256:") if digest else None,
+            trusted_types=plan.project.settings.model.trusted_types,
         )
         if golden is not None:
             files[GOLDEN_PATH] = golden.read_bytes()

@@ -55,14 +55,15 @@ def make_plan(project: Project) -> Plan:
     if model is not None:
         _check_model(model, project)
     context = _context(project, model)
-    weights = tuple(file for file in context.files if file.is_weights)
+    of_model = {file for file in model.files if file not in model.code} if model else set()
+    weights = tuple(file for file in context.files if file.is_weights or file.source in of_model)
     requirements = decide_requirements(project, model)
     pinned = pins(requirements.value)
     return Plan(
         project=project,
         model=model,
         weights_files=weights,
-        app_files=tuple(file for file in context.files if not file.is_weights),
+        app_files=tuple(file for file in context.files if file not in weights),
         base=decide_base(project),
         server=decide_server(project, model),
         requirements=requirements,

@@ -23,6 +23,7 @@ class ModelTable(Table, frozen=True):
     path: str | None = None
     engine: EngineName | None = None
     trust: bool = False
+    trusted_types: tuple[str, ...] = ()
 
 
 class PythonTable(Table, frozen=True):

@@ -20,6 +20,7 @@ def settings_template(project: Project) -> str:
             _line("path", model or "model.joblib", active=bool(model)),
             _line("engine", "sklearn", active=False, comment="how it is loaded; found from the file"),
             "# trust = false  # build even where the pickle names functions that are known to be dangerous",
+            "# trusted_types = []  # for skops files: types beyond its own list, such as sklearn.tree._tree.Tree",
             "",
             "[serve]",
             _line("app", project.app or "serve:app", active=serves_app, comment="your own ASGI server, MODULE:NAME"),

@@ -13,9 +13,8 @@ pytestmark = pytest.mark.network
 
 
 def python_file(folder: Path) -> tuple[Any, Any]:
-    (folder / "model.py").write_text(
-        "def load():\n    return 2.0\n\n\ndef predict(model, instances):\n    return [model * row[0] for row in instances]\n"
-    )
+    code = "def load():\n    return 2.0\n\n\ndef predict(model, rows):\n    return [model * row[0] for row in rows]\n"
+    (folder / "model.py").write_text(code)
     (folder / "requirements.txt").write_text("")
     return [[1.5], [2]], [3.0, 4.0]
 

@@ -128,3 +128,17 @@ def test_a_signal_while_the_model_loads_ends_the_process_well(start: Any, tmp_pa
     while not (tmp_path / "loading").exists():
         time.sleep(0.02)
     assert server.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_hundred_stops_under_load_lose_nothing(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text("def predict(instances): return ['setosa' for _ in instances]\n")
+    for _ in range(100):
+        server = start(tmp_path, {"model": {"path": "model.py", "format": "python", "engine": "python"}}).ready()
+        clients = [Client(server.port, keep=keep) for keep in (True, False) * 3]
+        while min(client.answers for client in clients) < 10:
+            time.sleep(0.02)
+        assert server.stop() == 0
+        for client in clients:
+            client.join(60)
+        assert [client.losses for client in clients] == [[]] * 6

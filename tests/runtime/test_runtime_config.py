@@ -1,11 +1,13 @@
 """The file that the builder writes and the runtime reads."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from lightship_runtime.config import Config, ModelFile, app_directory, encode_config, load_config
 from lightship_runtime.errors import ConfigError
+from lightship_runtime.listener import bind
 
 MODEL = ModelFile("models/model.joblib", "joblib", "sklearn", "0" * 64)
 
@@ -66,3 +68,14 @@ def test_a_missing_configuration_says_where_it_should_be(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match=r"serve\.json") as caught:
         load_config(tmp_path / "serve.json", {})
     assert "LIGHTSHIP_CONFIG" in (caught.value.hint or "")
+
+
+def test_the_listener_is_one_whose_connections_answer_without_delay() -> None:
+    with bind(Config(app="serve:app", host="127.0.0.1", port=_free_port())) as listener:
+        assert listener.proto == socket.IPPROTO_TCP  # asyncio sets TCP_NODELAY by it
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

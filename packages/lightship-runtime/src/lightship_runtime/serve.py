@@ -36,7 +36,8 @@ def _serve(environ: MutableMapping[str, str], log: Log) -> None:
     limit_threads(environ, cpus)  # before anything could import a library that reads it
 
     from lightship_runtime.config import app_directory, load_config
-    from lightship_runtime.server import Drain, bind, serve
+    from lightship_runtime.listener import bind
+    from lightship_runtime.server import Drain, serve
 
     path = environment.config_path(environ)
     config = load_config(path, environ)

@@ -1,8 +1,9 @@
 """Listens, and stops without losing a request.
 
 After SIGTERM or SIGINT: say `Connection: close` in every answer and go on accepting for a moment (`linger`), so
-that clients with a kept connection move away between two requests; take what the kernel has already accepted; stop
-listening; finish what was accepted, for at most `grace` seconds. A second SIGINT ends at once.
+that clients with a kept connection move away between two requests; let no new connection in, but read what the
+kernel has already accepted; stop listening; finish what was accepted, for at most `grace` seconds. A second SIGINT
+ends at once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import select
 import signal
 import socket
 from collections.abc import Callable
@@ -20,11 +20,13 @@ import uvicorn
 
 from lightship_runtime.config import Config
 from lightship_runtime.errors import StartError
+from lightship_runtime.listener import drop_new_connections, has_waiting
 from lightship_runtime.log import Log, LoggingHandler
 
 KEEP_ALIVE = 75  # seconds; longer than the usual 60 of load balancers, which must be the side that closes
 _BACKLOG = 2048
 _TICK = 0.02  # seconds between two looks while draining
+_HANDSHAKE = 0.1  # seconds; handshakes under way are completed meanwhile, as long as one round trip takes
 _STRAGGLERS = 0.2  # seconds in which a connection just accepted may send its request
 
 
@@ -49,22 +51,6 @@ class Drain:
             await app(scope, receive, closing_send)
 
         return wrapped
-
-
-def bind(config: Config) -> socket.socket:
-    """Claim the address without listening yet: clients are refused, but a taken port shows before a long load."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((config.host, config.port))
-    except OSError as error:
-        listener.close()
-        raise StartError(
-            f"Could not bind to {config.host}, port {config.port}: {error.strerror or error}.",
-            hint="Set LIGHTSHIP_PORT to another port.",
-        ) from error
-    return listener
 
 
 def serve(
@@ -126,12 +112,11 @@ class _Server(uvicorn.Server):
         self._drain.active = True
         self._log.event("draining", connections=len(self.server_state.connections))
         await self._until(self._no_connection, self._linger)
-        for listener in sockets or ():
-            listener.listen(0)  # the kernel takes no more; what it has taken is read before the socket is closed
-        await self._until(lambda: not _has_waiting(sockets or ()), _STRAGGLERS)
-        for server in self.servers:
-            server.close()
-        await self._until(self._no_connection, _STRAGGLERS)
+        listeners = sockets or []
+        for listener in listeners:
+            drop_new_connections(listener)
+        await asyncio.sleep(_HANDSHAKE)
+        await self._until(lambda: self._no_connection() and not has_waiting(listeners), _STRAGGLERS)
         await super().shutdown(sockets)
 
     def _no_connection(self) -> bool:
@@ -143,11 +128,3 @@ class _Server(uvicorn.Server):
         end = loop.time() + seconds
         while not done() and not self.force_exit and loop.time() < end:
             await asyncio.sleep(_TICK)
-
-
-def _has_waiting(listeners: list[socket.socket] | tuple[socket.socket, ...]) -> bool:
-    """Whether the kernel holds connections that nobody has accepted yet."""
-    poll = select.poll()
-    for listener in listeners:
-        poll.register(listener, select.POLLIN)
-    return bool(poll.poll(0))

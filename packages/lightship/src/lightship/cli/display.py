@@ -75,12 +75,20 @@ def _bars() -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
+    from rich.progress import Task as Row
+    from rich.text import Text
+
+    class Amount(DownloadColumn):
+        """Bytes done of all bytes; nothing for work whose size nobody knows."""
+
+        def render(self, task: Row) -> Text:
+            return Text() if task.total is None else super().render(task)
 
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
-        DownloadColumn(),
+        Amount(),
         TimeElapsedColumn(),
     )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:

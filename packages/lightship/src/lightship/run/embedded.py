@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from lightship.errors import EngineError
+from lightship.layers.rootfs import HOST_FILES, MOUNT_POINTS, root_filesystem
 from lightship.oci.image import Image
 from lightship.run.engine import RunOptions
 from lightship.run.logs import LogTail
-from lightship.run.rootfs import HOST_FILES, MOUNT_POINTS, root_filesystem
 from lightship.run.user import image_user
 from lightship.session import Session
 

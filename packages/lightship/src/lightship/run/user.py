@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightship.errors import EngineError
-from lightship.run.rootfs import resolve
+from lightship.layers.rootfs import resolve
 
 _LARGEST_DATABASE = 1 << 20  # bytes of /etc/passwd or /etc/group that are looked at
 

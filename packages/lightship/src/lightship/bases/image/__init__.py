@@ -4,8 +4,7 @@
 base of that lock without any network. Layers are fetched only when somebody needs their bytes: to deliver the whole
 image, or to run its Python (`Base.fetch`, `Interpreter.root`).
 
-May import `oci`, `layers`, `cache`, `download`, `session` and `errors`, and the readers of layers in `run`; knows
-nothing of projects or plans.
+May import `oci`, `layers`, `cache`, `download`, `session` and `errors`; knows nothing of projects or plans.
 """
 
 from lightship.bases.image.build import build_image_base

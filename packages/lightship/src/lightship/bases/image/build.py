@@ -26,7 +26,7 @@ def build_image_base(lock: ImageLock, session: Session, directory: Path | None =
             source.pull([layer.descriptor for layer in missing], session)
 
     def root() -> Path:
-        from lightship.run.rootfs import root_filesystem
+        from lightship.layers.rootfs import root_filesystem
 
         fetch()
         directory = root_filesystem(layers, session.cache, session.progress)

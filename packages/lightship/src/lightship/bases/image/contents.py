@@ -14,7 +14,7 @@ from lightship.cache import Cache
 from lightship.errors import IntegrityError
 from lightship.layers import Layer, plain_tar
 from lightship.layers.environment import PREFIX
-from lightship.run.tar_stream import Entry, Kind, TarStream
+from lightship.layers.tar_stream import Entry, Kind, TarStream
 
 MAX_OS_RELEASE = 64 << 10  # bytes
 MAX_NOTED = 10_000  # entries named like an interpreter; real images have some dozens

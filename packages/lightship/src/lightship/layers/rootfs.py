@@ -17,9 +17,9 @@ from pathlib import Path
 
 from lightship.cache import Cache, remove_tree, storing
 from lightship.errors import IntegrityError
-from lightship.layers import Layer
+from lightship.layers.layer import Layer
+from lightship.layers.layer_tree import LayerTree, layer_tree
 from lightship.progress import Progress, Silent
-from lightship.run.layer_tree import LayerTree, layer_tree
 
 KIND = "rootfs"  # of the trees in the cache
 MOUNT_POINTS = ("proc", "sys", "dev", "tmp", "run")

@@ -17,9 +17,9 @@ from typing import Any, Self
 
 from lightship.cache import Cache, storage_error
 from lightship.errors import IntegrityError
-from lightship.layers import Layer, plain_tar
+from lightship.layers.layer import Layer, plain_tar
+from lightship.layers.tar_stream import Entry, Kind, TarStream
 from lightship.progress import Progress, Task
-from lightship.run.tar_stream import Entry, Kind, TarStream
 
 KIND = "layers"  # of the trees in the cache
 MOST_ENTRIES = 2_000_000  # ten times what the largest images hold; bounds the memory for their paths

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from lightship.errors import IntegrityError, StorageError
 from lightship.layers import Layer
+from lightship.layers.layer_tree import DEEPEST
+from lightship.layers.rootfs import HOST_FILES, MOUNT_POINTS, resolve, root_filesystem, unpack
 from lightship.oci import write_layout
 from lightship.oci.image import Image, Settings
-from lightship.run.layer_tree import DEEPEST
-from lightship.run.rootfs import HOST_FILES, MOUNT_POINTS, resolve, root_filesystem, unpack
 from lightship.session import Session
 
 MakeLayer = Callable[..., Layer]

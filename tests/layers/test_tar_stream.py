@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightship.errors import IntegrityError
-from lightship.run.tar_stream import LONGEST_EXTENSION, Entry, Kind, TarStream
+from lightship.layers.tar_stream import LONGEST_EXTENSION, Entry, Kind, TarStream
 
 FORMATS = st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=60)

@@ -31,6 +31,8 @@ from lightship.project import Project
 from lightship.serve_config import serve_config
 from lightship.session import Session
 
+HUGE = 64 << 20  # bytes of wheels in a layer, from which on its bytecode is compiled by several processes
+
 
 @dataclass(frozen=True)
 class Build:
@@ -94,7 +96,7 @@ def _base_and_layers(plan: Plan, locked: Locked, session: Session, phases: Phase
     environment = Environment(_interpreter_path(locked.base), locked.base.python_version)
     with ThreadPoolExecutor(session.jobs + 1, thread_name_prefix="lightship") as pool:
         base_future = pool.submit(_base, plan, locked.base, session, compression)
-        compiler = _compiler_of(base_future.result, environment, jobs=1)
+        compiler = partial(_open_compiler, base_future.result, environment)
         wheels = _wheel_recipes(plan, locked, environment, compiler, session)
         with phases.phase("fetch"):
             _fetch(_uncached(wheels, session, compression), locked, plan, session)
@@ -129,31 +131,34 @@ def _interpreter_path(lock: DebianLock | ImageLock) -> str:
     return lock.interpreter_path if isinstance(lock, DebianLock) else lock.python_path
 
 
-def _compiler_of(
-    base: Callable[[], Base], environment: Environment, jobs: int
-) -> Callable[[], AbstractContextManager[Compiler]]:
-    """Opens the byte compiler of the base's interpreter; only then is the base waited for."""
-
-    def open_compiler() -> AbstractContextManager[Compiler]:
-        interpreter = base().interpreter
-        return interpreter_compiler(interpreter.root(), environment.interpreter, environment.version, jobs)
-
-    return open_compiler
+def _open_compiler(
+    base: Callable[[], Base], environment: Environment, jobs: int = 1
+) -> AbstractContextManager[Compiler]:
+    """The byte compiler of the base's interpreter; the base is waited for only here."""
+    interpreter = base().interpreter
+    return interpreter_compiler(interpreter.root(), environment.interpreter, environment.version, jobs)
 
 
 def _wheel_recipes(
     plan: Plan,
     locked: Locked,
     environment: Environment,
-    compiler: Callable[[], AbstractContextManager[Compiler]],
+    compiler: Callable[..., AbstractContextManager[Compiler]],
     session: Session,
 ) -> list[WheelsRecipe]:
+    """One recipe for each layer of wheels. A huge one is compiled by all cores, because it is what all wait for."""
+
     def source(name: str, version: str, file: str, sha256: str, size: int) -> WheelSource:
         return WheelSource(name, version, file, sha256, size, partial(session.cache.blob_path, f"sha256:{sha256}"))
 
     wheels = [source(each.name, each.version, each.file, each.sha256, each.size) for each in locked.lock.wheels]
     level = plan.project.settings.image.prune
-    return [WheelsRecipe(each, environment, level, compiler, session.progress) for each in group(wheels)]
+    recipes = []
+    for layer in group(wheels):
+        huge = sum(wheel.size for wheel in layer) >= HUGE
+        open_compiler = partial(compiler, jobs=session.jobs) if huge else compiler
+        recipes.append(WheelsRecipe(layer, environment, level, open_compiler, session.progress))
+    return recipes
 
 
 def _fetch(missing: Sequence[WheelSource], locked: Locked, plan: Plan, session: Session) -> None:

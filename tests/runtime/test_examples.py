@@ -1,0 +1,53 @@
+"""The examples' models: trained the same each time, with the versions that their images hold, and right."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+MODELS = {"iris": "model.joblib", "iris-fastapi": "models/model.joblib"}
+
+
+def _copy(name: str, target: Path) -> Path:
+    return shutil.copytree(EXAMPLES / name, target, ignore=shutil.ignore_patterns("*.joblib", ".lightship"))
+
+
+def _train(app: Path, *arguments: str) -> None:
+    subprocess.run([sys.executable, str(app / "train.py"), *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_training_is_deterministic_and_can_be_left_out(tmp_path: Path, name: str) -> None:
+    first, second = _copy(name, tmp_path / "first"), _copy(name, tmp_path / "second")
+    _train(first)
+    _train(second, "--if-missing")
+    model = first / MODELS[name]
+    assert model.read_bytes() == (second / MODELS[name]).read_bytes()
+    model.write_bytes(b"kept")
+    _train(first, "--if-missing")
+    assert model.read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_model_is_trained_with_the_versions_that_the_image_holds(name: str) -> None:
+    lines = (EXAMPLES / name / "requirements.txt").read_text().splitlines()
+    for requirement in (Requirement(line) for line in lines if line and not line.startswith("#")):
+        if requirement.name in ("scikit-learn", "joblib", "numpy", "scipy"):
+            assert requirement.specifier.contains(version(requirement.name)), requirement
+
+
+def test_the_iris_example_gives_its_golden_answer(start: Any, tmp_path: Path) -> None:
+    app = _copy("iris", tmp_path / "iris")
+    _train(app)
+    digest = hashlib.sha256((app / "model.joblib").read_bytes()).hexdigest()
+    model = {"path": "model.joblib", "format": "joblib", "engine": "sklearn", "sha256": digest}
+    server = start(app, {"model": model, "golden": "golden.json"}).ready()  # ready means that the answer was right
+    assert server.event("warm-up")
+    assert server.event("warning") is None

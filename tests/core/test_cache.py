@@ -129,3 +129,12 @@ def test_using_a_blob_keeps_it_from_pruning(cache: Cache) -> None:
     os.utime(cache.blob_path(digest), (1, 1))
     assert cache.has_blob(digest)
     assert cache.prune(unused_for=3600) == (0, 0)
+
+
+def test_verifying_finds_what_was_damaged(cache: Cache) -> None:
+    good, bad = cache.add_blob(b"good"), cache.add_blob(b"bad")
+    cache.blob_path(bad).write_bytes(b"worse")
+    read: list[int] = []
+    assert cache.damaged_blobs(read.append) == [cache.blob_path(bad)]
+    assert sum(read) == len(b"good") + len(b"worse")
+    assert cache.has_blob(good)

@@ -10,6 +10,7 @@ import click
 from lightship.cache import Cache
 from lightship.cli import options
 from lightship.cli.display import Display
+from lightship.errors import IntegrityError
 from lightship.quantities import human_size
 from lightship.session import cache_directory
 
@@ -86,3 +87,24 @@ def prune(unused_for: float | None, keep: int | None, everything: bool, quiet: b
     if as_json:
         display.document({"removed": removed, "bytes": freed})
     display.line(f"removed {removed} entries, {human_size(freed)}")
+
+
+@command.command()
+@options.output
+def verify(quiet: bool, as_json: bool) -> None:
+    """Read every blob again; remove those that are not what their name says.
+
+    What is removed is made or fetched anew when it is needed. Ends with status 5 where something was damaged.
+    """
+    cache = Cache(cache_directory(os.environ))
+    total = sum(entry.size for entry in cache.entries() if entry.kind == "blob")
+    display = Display(quiet, as_json)
+    with display.progress() as progress, progress.task("Verifying the cache", total) as task:
+        damaged = cache.damaged_blobs(task.advance)
+    for path in damaged:
+        path.unlink(missing_ok=True)
+    if as_json:
+        display.document({"bytes": total, "damaged": [path.name for path in damaged]})
+    display.line(f"read {human_size(total)}; {len(damaged)} damaged blobs were removed")
+    if damaged:
+        raise SystemExit(IntegrityError.exit_code)

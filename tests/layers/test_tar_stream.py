@@ -1,4 +1,4 @@
-"""Reading layers' tar streams: what others write is understood, what nobody should write is refused."""
+"""Reading tar streams: what others write is understood, what nobody should write is refused."""
 
 from __future__ import annotations
 
@@ -135,3 +135,36 @@ def test_sparse_and_unknown_entries_are_refused() -> None:
     info.type = b"S"
     with pytest.raises(IntegrityError, match="unsupported"):
         read(archive((info, b""), format=tarfile.GNU_FORMAT))
+
+
+def test_old_names_with_a_prefix_are_read() -> None:
+    long = "d" * 100 + "/" + "f" * 90
+    [(entry, content)] = read(archive((tarfile.TarInfo(long), b"1"), format=tarfile.USTAR_FORMAT))
+    assert (entry.path, content) == (long, b"1")
+
+
+def test_more_entries_than_allowed_are_refused() -> None:
+    content = archive(*((tarfile.TarInfo(name), b"") for name in "abc"))
+    assert len(list(TarStream(pieces(content, 1000), "The layer", most_entries=3))) == 3
+    with pytest.raises(IntegrityError, match="The layer holds more entries"):
+        list(TarStream(pieces(content, 1000), "The layer", most_entries=2))
+
+
+def test_a_stream_without_end_is_refused_wherever_it_grows() -> None:
+    content = archive((tarfile.TarInfo("a"), b"x" * 5000))
+
+    def endless() -> Iterator[bytes]:
+        yield content
+        while True:
+            yield bytes(1 << 16)
+
+    with pytest.raises(IntegrityError, match="unpacks to more than 1048576 bytes"):
+        list(TarStream(endless(), "The layer", most_bytes=1 << 20))
+    with pytest.raises(IntegrityError, match="unpacks to more than 4096 bytes"):
+        next(iter(TarStream(pieces(content, 1000), "The layer", most_bytes=4096)))
+
+
+def test_the_end_of_the_entries_is_the_end_of_the_stream() -> None:
+    left = pieces(archive((tarfile.TarInfo("a"), b"")) + bytes(5000), 512)
+    assert len(list(TarStream(left, "The layer"))) == 1
+    assert list(left) == []

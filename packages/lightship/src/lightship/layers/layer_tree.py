@@ -22,7 +22,7 @@ from lightship.layers.tar_stream import Entry, Kind, TarStream
 from lightship.progress import Progress, Task
 
 KIND = "layers"  # of the trees in the cache
-MOST_ENTRIES = 2_000_000  # ten times what the largest images hold; bounds the memory for their paths
+MOST_PATHS = 2_000_000  # as many as entries, since directories that no entry describes take memory too
 DEEPEST = 256  # directories; deeper ones serve only to break programs that walk them
 _VERSION = 1
 _WHITEOUT = ".wh."
@@ -77,12 +77,9 @@ def layer_tree(layer: Layer, cache: Cache, progress: Progress) -> LayerTree:
         writer = _TreeWriter(files, f"The layer {layer.title!r}")
         total = layer.unpacked_size or None
         with plain_tar(layer, cache) as chunks, progress.task(f"unpack {layer.title}", total) as task:
-            checked = _checked(chunks, layer, task)
-            stream = TarStream(checked, writer.name)
+            stream = TarStream(_checked(chunks, layer, task), writer.name)
             for entry in stream:
                 writer.add(entry, stream)
-            for _ in checked:
-                pass  # what follows the end of the archive is part of the diff ID
         (directory / _BELOW).write_text(json.dumps(asdict(writer.below())))
 
     # Owners are part of a tree made by root, so root and others never share one.
@@ -225,8 +222,8 @@ class _TreeWriter:
             Path(self._at(path)).unlink()
 
     def _new(self, path: str, kind: Kind) -> None:
-        if len(self._kinds) > MOST_ENTRIES:
-            raise IntegrityError(f"{self.name} holds more than {MOST_ENTRIES} entries.")
+        if len(self._kinds) > MOST_PATHS:
+            raise IntegrityError(f"{self.name} holds more than {MOST_PATHS} paths.")
         self._kinds[path] = kind
 
     def _mkdir(self, path: str) -> None:

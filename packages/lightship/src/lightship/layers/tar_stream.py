@@ -1,8 +1,9 @@
-"""Reads a layer's tar stream once, front to back, trusting nothing in it.
+"""Reads a tar stream once, front to back, trusting nothing in it: layers, and the two tars of a Debian package.
 
 Python's tarfile reads PAX headers and long names of whatever size they claim to have, and keeps every member.
-A layer may come from anywhere, so here every header is bounded, and content passes through in pieces. Formats: ustar,
-GNU (long names, base-256 numbers) and PAX (POSIX.1-2001), which is all that writers of layers use.
+An archive may come from anywhere, so here every header is bounded, so are the entries and the bytes, and content
+passes through in pieces. Formats: ustar, GNU (long names, base-256 numbers) and PAX (POSIX.1-2001), which is all that
+writers of layers and packages use.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from lightship.errors import IntegrityError
 BLOCK = tarfile.BLOCKSIZE
 LONGEST_EXTENSION = 1 << 20  # bytes of one PAX header or long name; Go's archive/tar has the same limit
 LONGEST_PATH = 4096  # bytes: PATH_MAX of Linux
+MOST_ENTRIES = 2_000_000  # ten times what the largest images hold
+MOST_BYTES = 1 << 40  # far above the largest weights: it only ends streams that unfold without end
 
 _PAX_KEYS = frozenset({"path", "linkpath", "size", "uid", "gid", "mtime"})
 _ZEROS = bytes(BLOCK)
@@ -66,12 +69,22 @@ class Entry:
 class TarStream:
     """Iterate over the entries; read a file's `content()` before going on, or leave it to be skipped.
 
-    Raises IntegrityError where the stream is not a whole tar archive.
+    The end of the iteration is the end of `chunks`, where a compressed stream has its check sum.
+
+    Args:
+        name: What errors call the archive, at the start of a sentence.
+        most_bytes: What the whole stream may have; a stream without end is refused there.
+
+    Raises IntegrityError where the stream is not a whole tar archive, or more than is reasonable.
     """
 
-    def __init__(self, chunks: Iterator[bytes], name: str) -> None:
+    def __init__(
+        self, chunks: Iterator[bytes], name: str, *, most_entries: int = MOST_ENTRIES, most_bytes: int = MOST_BYTES
+    ) -> None:
         self._chunks = chunks
         self._name = name
+        self._entries_left = most_entries
+        self._bytes_left = self._most_bytes = most_bytes
         self._buffer = memoryview(b"")
         self._left = 0  # bytes of the current entry's content that were not read yet
         self._padding = 0
@@ -80,7 +93,9 @@ class TarStream:
         extensions: dict[str, str] = {}
         while header := self._next_header():
             if header == _ZEROS:
-                return  # the end; what may follow is padding
+                while self._refill():
+                    pass  # the end; what may follow is padding
+                return
             kind = header[156:157]
             size = _number(header[124:136], self._name)
             if kind in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
@@ -94,6 +109,9 @@ class TarStream:
             else:
                 entry = self._entry(header, kind, size, extensions)
                 extensions = {}
+                self._entries_left -= 1
+                if self._entries_left < 0:
+                    raise IntegrityError(f"{self._name} holds more entries than is reasonable.")
                 self._left, self._padding = entry.size, -entry.size % BLOCK
                 yield entry
         if extensions:
@@ -126,6 +144,8 @@ class TarStream:
             raise self._damaged(f"a PAX header holds a bad number ({error})") from None
         if size < 0 or not 0 <= uid < 1 << 32 or not 0 <= gid < 1 << 32 or not abs(modified) < 1 << 40:
             raise self._damaged(f"a size, owner or time of {path!r} is out of range")
+        if size > self._most_bytes:
+            raise self._too_large()
         mode = _number(header[100:108], self._name) & 0o7777
         return Entry(path, known, mode, uid, gid, size, modified, target)
 
@@ -196,9 +216,15 @@ class TarStream:
     def _refill(self) -> bool:
         for chunk in self._chunks:
             if chunk:
+                self._bytes_left -= len(chunk)
+                if self._bytes_left < 0:
+                    raise self._too_large()
                 self._buffer = memoryview(chunk)
                 return True
         return False
+
+    def _too_large(self) -> IntegrityError:
+        return IntegrityError(f"{self._name} unpacks to more than {self._most_bytes} bytes.")
 
     def _damaged(self, why: str) -> IntegrityError:
         return IntegrityError(f"{self._name} is not a sound tar archive: {why}.")

@@ -10,9 +10,8 @@ from lightship.bases.debian.filesystem import unpack
 from lightship.bases.debian.lock import DebianLock
 from lightship.bases.debian.recipe import TREES, DebianRecipe
 from lightship.bases.debian.runtime import RELEASES
-from lightship.bases.debian.streams import ByteStream
-from lightship.bases.debian.tarball import TarReader
 from lightship.layers import Compression, Layer, materialise, plain_tar
+from lightship.layers.tar_stream import TarStream
 from lightship.session import Session
 
 ENVIRONMENT = (
@@ -63,7 +62,7 @@ def root_directory(key: str, layer: Layer, session: Session) -> Path:
     """The base, unpacked: where the build left it, or from its layer if that has gone from the cache."""
 
     def fill(directory: Path) -> None:
-        with plain_tar(layer, session.cache) as pieces:
-            unpack(TarReader(ByteStream(pieces)), directory)
+        with plain_tar(layer, session.cache) as chunks:
+            unpack(TarStream(chunks, f"The layer {layer.title!r}"), directory)
 
     return session.cache.make_tree(TREES, key, fill)

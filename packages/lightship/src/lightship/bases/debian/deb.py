@@ -11,10 +11,11 @@ from pathlib import Path
 import zstandard
 
 from lightship.bases.debian.streams import ByteStream, decompressed
-from lightship.bases.debian.tarball import TarReader
 from lightship.cache import CHUNK
 from lightship.errors import IntegrityError
+from lightship.layers.tar_stream import Kind, TarStream
 
+MOST_UNPACKED = 8 << 30  # bytes that one package may unpack to; the largest of Debian have 2 GiB
 _LARGEST_CONTROL_FILES = 32 << 20  # bytes, together
 
 
@@ -34,21 +35,21 @@ class DebReader:
         """The files of control.tar by name: control, md5sums, postinst, ..."""
         files: dict[str, bytes] = {}
         left = _LARGEST_CONTROL_FILES
-        reader = self._tar("control.tar")
-        for member in reader:
-            left -= member.size
+        stream = self._tar("control.tar")
+        for entry in stream:
+            left -= entry.size
             if left < 0:
                 raise IntegrityError("its control files are larger than is reasonable")
-            if member.kind == "file":
-                files[member.path.removeprefix("./")] = b"".join(reader.content())
+            if entry.kind is Kind.FILE:
+                files[entry.path.removeprefix("./")] = b"".join(stream.content())
         self._end()
         return files
 
-    def data(self) -> TarReader:
+    def data(self) -> TarStream:
         """The files of the package."""
         return self._tar("data.tar")
 
-    def _tar(self, wanted: str) -> TarReader:
+    def _tar(self, wanted: str) -> TarStream:
         while True:
             name, size = self._header()
             self._unread, self._padding = size, size % 2
@@ -57,7 +58,8 @@ class DebReader:
                 continue
             if not name.startswith(wanted):
                 raise IntegrityError(f"it holds {name!r} where {wanted} is expected")
-            return TarReader(ByteStream(decompressed(self._member_pieces(), name.removeprefix(wanted))))
+            chunks = decompressed(self._member_pieces(), name.removeprefix(wanted))
+            return TarStream(chunks, f"its {wanted}", most_bytes=MOST_UNPACKED)
 
     def _member_pieces(self) -> Iterator[bytes]:
         while self._unread:
@@ -90,6 +92,6 @@ def open_deb(path: Path, title: str) -> Iterator[DebReader]:
             yield DebReader(ByteStream(iter(lambda: file.read(CHUNK), b"")))
         except (IntegrityError, lzma.LZMAError, zlib.error, zstandard.ZstdError, EOFError) as error:
             raise IntegrityError(
-                f"The Debian package {title} is refused: {error}.",
+                f"The Debian package {title} is refused: {str(error).rstrip('.')}.",
                 hint=getattr(error, "hint", None) or "A damaged or hostile package: use another mirror.",
             ) from error

@@ -13,14 +13,16 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from lightship.bases.debian.tarball import Kind, TarReader
 from lightship.cache import CHUNK, storing
 from lightship.errors import IntegrityError
-from lightship.layers import TarWriter, safe_path
+from lightship.layers import TarWriter, safe_path, tar_stream
 
 _COLLISION = "If two packages bring it, leave one of them out of `packages` under [base]."
 _USUAL = 0o755  # the mode of a directory that nobody announced
+
+Kind = Literal["file", "directory", "symlink", "hardlink"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ class RootFileSystem:
         with self._lock:
             self.entries[path] = Entry("directory", mode, uid, gid)
 
-    def add_file(self, path: str, content: Iterable[bytes], *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
+    def add_file(
+        self, path: str, content: Iterable[bytes | memoryview], *, mode: int = 0o644, uid: int = 0, gid: int = 0
+    ) -> None:
         """Add a regular file."""
         disk = self._reserve(path, Entry("file", mode, uid, gid))
         size = 0
@@ -96,6 +100,19 @@ class RootFileSystem:
         disk = self._reserve(path, Entry("hardlink", there.mode, there.uid, there.gid, there.size, target))
         with storing(disk):
             os.link(self.directory / target, disk)
+
+    def add_tar_entry(self, path: str, target: str, entry: tar_stream.Entry, stream: tar_stream.TarStream) -> None:
+        """Add the current entry of a tar stream. Root owns it; set-user-ID and set-group-ID bits are dropped."""
+        if entry.kind is tar_stream.Kind.DIRECTORY:
+            self.add_directory(path, mode=entry.mode & 0o1777)
+        elif entry.kind is tar_stream.Kind.SYMLINK:
+            self.add_symlink(path, target)
+        elif entry.kind is tar_stream.Kind.HARDLINK:
+            self.add_hardlink(path, target)
+        elif entry.kind is tar_stream.Kind.FILE:
+            self.add_file(path, stream.content(), mode=entry.mode & 0o777)
+        else:
+            raise IntegrityError(f"/{path} is a {entry.kind.value}")
 
     def resolved(self, path: str) -> str | None:
         """The path of what `path` leads to, all links followed within the tree; None if it leads nowhere."""
@@ -189,19 +206,11 @@ class RootFileSystem:
         self.entries[path] = entry
 
 
-def unpack(members: TarReader, directory: Path) -> None:
+def unpack(stream: tar_stream.TarStream, directory: Path) -> None:
     """Fill a directory from the plain tar of a layer that a `RootFileSystem` wrote."""
     tree = RootFileSystem(directory)
-    for member in members:
-        path = member.path.rstrip("/")
-        if member.kind == "directory":
-            tree.add_directory(path, mode=member.mode)
-        elif member.kind == "symlink":
-            tree.add_symlink(path, member.target)
-        elif member.kind == "hardlink":
-            tree.add_hardlink(path, member.target)
-        else:
-            tree.add_file(path, members.content(), mode=member.mode)
+    for entry in stream:
+        tree.add_tar_entry(entry.path.rstrip("/"), entry.target, entry, stream)
 
 
 def inside(path: str, target: str) -> str:

@@ -1,4 +1,4 @@
-"""Streams of bytes of unknown size: read as exact amounts, decompressed piece by piece, never beyond a limit."""
+"""Streams of bytes of unknown size: read as exact amounts, decompressed piece by piece."""
 
 from __future__ import annotations
 
@@ -16,18 +16,16 @@ from lightship.errors import IntegrityError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-MOST_UNPACKED = 8 << 30  # bytes that one package may unpack to; the largest of Debian have 2 GiB
 _MOST_MEMORY = 256 << 20  # bytes that a dictionary may take; dpkg-deb writes at most 64 MiB
 
 
 class ByteStream:
-    """Pieces of bytes of any size, read as exact amounts. `limit` bounds what may come out of it."""
+    """Pieces of bytes of any size, read as exact amounts."""
 
-    def __init__(self, pieces: Iterator[bytes], limit: int = MOST_UNPACKED) -> None:
+    def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._held = b""
         self._position = 0
-        self._left = limit
 
     def some(self, most: int) -> bytes:
         """At least one and at most `most` bytes; nothing at the end."""
@@ -35,9 +33,6 @@ class ByteStream:
             piece = next(self._pieces, None)
             if piece is None:
                 return b""
-            self._left -= len(piece)
-            if self._left < 0:
-                raise IntegrityError("it unpacks to more than is reasonable")
             self._held, self._position = piece, 0
         taken = self._held[self._position : self._position + most]
         self._position += len(taken)
@@ -52,22 +47,11 @@ class ByteStream:
             taken += more
         return taken
 
-    def pieces(self, size: int) -> Iterator[bytes]:
-        """The next `size` bytes, in pieces."""
+    def skip(self, size: int) -> None:
         while size:
             if not (piece := self.some(min(size, CHUNK))):
                 raise IntegrityError("it ends too early")
             size -= len(piece)
-            yield piece
-
-    def drain(self) -> None:
-        """Read what is left."""
-        while self.some(CHUNK):
-            pass
-
-    def skip(self, size: int) -> None:
-        for _ in self.pieces(size):
-            pass
 
 
 def decompressed(pieces: Iterator[bytes], suffix: str) -> Iterator[bytes]:

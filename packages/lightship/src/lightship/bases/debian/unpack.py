@@ -16,8 +16,8 @@ from pathlib import Path
 from lightship.bases.debian.deb import open_deb
 from lightship.bases.debian.filesystem import RootFileSystem
 from lightship.bases.debian.lock import LockedDeb
-from lightship.bases.debian.tarball import Member, TarReader
 from lightship.errors import IntegrityError
+from lightship.layers.tar_stream import Kind
 
 # What base-files turns into links: a merged /usr (Debian policy 3.2.1 of the file system hierarchy), and /run.
 ALIASES = {
@@ -76,31 +76,20 @@ def _unpack(package: LockedDeb, file: Path, tree: RootFileSystem, without_module
     left_out = set()
     with open_deb(file, str(package)) as deb:
         control = deb.control()
-        members = deb.data()
-        for member in members:
-            path = _path(member.path)
+        stream = deb.data()
+        for entry in stream:
+            path = _path(entry.path)
             if path in ("", *ALIASES):
-                if member.kind not in ("directory", "symlink"):
-                    raise IntegrityError(f"it has a {member.kind} for /{path}, which is a directory")
+                if entry.kind not in (Kind.DIRECTORY, Kind.SYMLINK):
+                    raise IntegrityError(f"it has a {entry.kind.value} for /{path}, which is a directory")
                 continue  # the base has these in its own way
             path = merged(path)
             if _stays_out(path, without_modules):
                 left_out.add(path)
             else:
-                _add(tree, path, member, members)
+                target = merged(_path(entry.target)) if entry.kind is Kind.HARDLINK else entry.target
+                tree.add_tar_entry(path, target, entry, stream)
     return Unpacked(package, control, frozenset(left_out))
-
-
-def _add(tree: RootFileSystem, path: str, member: Member, members: TarReader) -> None:
-    """Everything belongs to root. Set-user-ID and set-group-ID bits are dropped: nothing in an image needs them."""
-    if member.kind == "directory":
-        tree.add_directory(path, mode=member.mode & 0o1777)
-    elif member.kind == "symlink":
-        tree.add_symlink(path, member.target)
-    elif member.kind == "hardlink":
-        tree.add_hardlink(path, merged(_path(member.target)))
-    else:
-        tree.add_file(path, members.content(), mode=member.mode & 0o777)
 
 
 def _path(path: str) -> str:

@@ -58,6 +58,22 @@ def skops(folder: Path) -> tuple[Any, Any]:
     return features[:3].tolist(), model.predict(features[:3]).tolist()
 
 
+def test_a_flask_application_is_served(succeed: Callable[..., Any], tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "app.py").write_text(
+        "from flask import Flask, request\n"
+        "app = Flask(__name__)\n"
+        "@app.get('/health')\n"
+        "def health():\n    return {'ok': True}\n"
+        "@app.post('/predict')\n"
+        "def predict():\n    return {'sum': sum(request.get_json())}\n"
+    )
+    (folder / "requirements.txt").write_text("flask>=3\n")
+    (folder / "golden.json").write_text(json.dumps({"request": [1, 2], "response": {"sum": 3}}))
+    assert succeed("up", folder, "--once", "--engine", "embedded")["proven"] is True
+
+
 @pytest.mark.parametrize("make", [python_file, lightgbm, onnx, skops])
 def test_a_model_without_any_settings_answers(
     make: Callable[[Path], tuple[Any, Any]], succeed: Callable[..., Any], tmp_path: Path

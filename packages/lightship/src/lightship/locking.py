@@ -112,8 +112,8 @@ def _resolve(plan: Plan, target: Target, session: Session, old: Lock | None) -> 
 
 
 def _extra(plan: Plan) -> tuple[str, ...]:
-    """What the runtime needs besides the user's requirements."""
-    return runtime_requirements()
+    """What the runtime needs besides the user's requirements, and the kind of server besides that."""
+    return (*runtime_requirements(), *plan.server.value.requirements)
 
 
 def _requirements_input(plan: Plan, target: Target) -> str:

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from lightship.models import Model
 from lightship.plan.decision import Decision
 from lightship.project import Project
+from lightship.project.entry import find_application
 from lightship_runtime.config import EngineName
+
+WSGI_REQUIREMENTS = ("a2wsgi>=1.10",)
 
 
 @dataclass(frozen=True)
 class Server:
-    """How the image serves. Exactly one of `app` and `engine` is set."""
+    """How the image serves. Exactly one of `app` and `engine` is set.
+
+    `requirements` are what that needs besides the runtime's own.
+    """
 
     app: str | None
     engine: EngineName | None
     port: int
     health: str
+    requirements: tuple[str, ...] = ()
 
 
 def decide_server(project: Project, model: Model | None) -> Decision[Server]:
     """The user's own application where there is one, else the engine for the model's format."""
     serve = project.settings.serve
     if project.app:
-        server = Server(project.app, None, serve.port, serve.health)
-        return Decision(
-            "server", server, f"your {project.app}", project.app_reason, (f"health check {serve.health}",)
-        )
+        wsgi = _is_wsgi(project.app, project.directory)
+        server = Server(project.app, None, serve.port, serve.health, WSGI_REQUIREMENTS if wsgi else ())
+        evidence = (f"health check {serve.health}", *(("a WSGI application, served through a2wsgi",) if wsgi else ()))
+        return Decision("server", server, f"your {project.app}", project.app_reason, evidence)
     assert model is not None  # load_project finds one or fails
     engine = project.settings.model.engine or model.engine
     why = "[model] engine names it" if project.settings.model.engine else f"a {model.format} model"
@@ -39,3 +47,11 @@ def decide_server(project: Project, model: Model | None) -> Decision[Server]:
         f"{why}; loaded once, before the port opens",
         (f"POST /predict on port {serve.port}",),
     )
+
+
+def _is_wsgi(app: str, directory: Path) -> bool:
+    """Whether the source says so; where it does not, the runtime finds out and says what is missing."""
+    module, _, name = app.partition(":")
+    path = directory / (module.replace(".", "/") + ".py")
+    found = find_application(path) if path.is_file() else None
+    return found is not None and found.name == name and found.is_wsgi

@@ -29,6 +29,11 @@ class EntryPoint:
     name: str
     framework: str
 
+    @property
+    def is_wsgi(self) -> bool:
+        """Whether it speaks WSGI, the older protocol; ASGI otherwise."""
+        return _APPLICATIONS[self.framework] == "wsgi"
+
     def __str__(self) -> str:
         return f"{self.module}:{self.name}"
 

@@ -71,6 +71,7 @@ def test_the_command_line_wins_over_the_file(folder: Path) -> None:
         ('[serve]\napp = "serve"\n', "expected MODULE:NAME", None),
         ('[serve]\napp = "gone:app"\n', "there is no", "project's folder"),
         ('[model]\npath = "gone.joblib"\n', "model.path: there is no", "Train or fetch"),
+        ('[model]\npath = "../outside.onnx"\n', "is outside the project's folder", "one place"),
         ("[serve\n", "is not valid TOML", None),
         ("base = 3\n", "base: expected", None),
     ],
@@ -78,6 +79,7 @@ def test_the_command_line_wins_over_the_file(folder: Path) -> None:
 def test_a_mistake_is_answered_with_file_key_and_remedy(
     folder: Path, text: str, message: str, hint: str | None
 ) -> None:
+    (folder.parent / "outside.onnx").touch()
     (folder / "lightship.toml").write_text(text)
     with pytest.raises(ProjectError) as caught:
         load_project(folder)

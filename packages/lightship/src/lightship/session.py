@@ -32,7 +32,7 @@ class Session:
             progress=progress,
             environ=environ,
             offline=offline,
-            jobs=max(2, len(os.sched_getaffinity(0))),
+            jobs=max(2, _cores()),
         )
 
 
@@ -43,3 +43,10 @@ def cache_directory(environ: Mapping[str, str]) -> Path:
     if xdg := environ.get("XDG_CACHE_HOME"):
         return Path(xdg) / "lightship"
     return Path.home() / ".cache" / "lightship"
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux; elsewhere a process may use all of them
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -148,7 +148,7 @@ def _command(root: Path, interpreter_path: str, version: str) -> tuple[list[str]
     clean = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
     machine = platform.machine()
     loader = root / _LOADERS.get(machine, "no-such-machine")
-    if loader.is_file():
+    if sys.platform == "linux" and loader.is_file():
         home = str(root / Path(interpreter_path.lstrip("/")).parent.parent)
         triplet = f"{machine}-linux-gnu"
         folders = ("usr/local/lib", f"lib/{triplet}", f"usr/lib/{triplet}", "lib", "usr/lib")

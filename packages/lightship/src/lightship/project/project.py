@@ -139,6 +139,11 @@ def _served(
                 f"{source or 'the command line'}: model.path: there is no {model}.",
                 hint="Train or fetch the model first, or correct the path; it is relative to the project's folder.",
             )
+        if not model.resolve().is_relative_to(directory.resolve()):
+            raise ProjectError(
+                f"{source or 'the command line'}: model.path: {model} is outside the project's folder.",
+                hint="Copy it into the folder; what an image is made from lies in one place.",
+            )
         return model, None, ""
     if found := find_entry(directory):
         return None, str(found), f"{found.module}.py makes a {found.framework} application"

@@ -18,9 +18,9 @@ import pytest
 from lightship.cache import Cache
 from lightship.layers import EPOCH, Compression, Layer, TarWriter, materialise, recipe_key
 from lightship.oci.image import Image, Settings
-from lightship.run.client import free_port
 from lightship.run.docker import DockerEngine
 from lightship.run.podman import PodmanEngine
+from lightship.run.ports import free_port
 from lightship.session import Session
 
 IN_CI = os.environ.get("CI") == "true"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from lightship.oci.archive import write_archive
 from lightship.oci.image import Image
 from lightship.progress import Task
 from lightship.run.engine import RunOptions
+from lightship.run.ports import LOOPBACK, free_port
 from lightship.session import Session
 
 QUICK = 10.0  # seconds for questions, such as whether a daemon answers
@@ -132,7 +132,7 @@ class Client:
         inside = image.settings.ports[0] if image.settings.ports else DEFAULT_PORT
         named = ("--name", options.name) if options.name else ()
         variables = [part for key, value in options.environment for part in ("--env", f"{key}={value}")]
-        publish = ("--publish", f"127.0.0.1:{port}:{inside}")
+        publish = ("--publish", f"{LOOPBACK}:{port}:{inside}")
         identity = self.call("create", *publish, *named, *variables, *extra, image_id)
         try:
             self.call("start", identity)
@@ -222,11 +222,3 @@ class ClientContainer:
         answer = self._client.call("inspect", "--format", "{{.State.Running}} {{.State.ExitCode}}", self._identity)
         running, _, status = answer.partition(" ")
         return running == "true", int(status)
-
-
-def free_port() -> int:
-    """A port on 127.0.0.1 that nothing listens on at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,10 +20,10 @@ from lightship.layers.rootfs import HOST_FILES, MOUNT_POINTS, root_filesystem
 from lightship.oci.image import Image
 from lightship.run.engine import RunOptions
 from lightship.run.logs import LogTail
+from lightship.run.ports import LOOPBACK, free_port
 from lightship.run.user import image_user
 from lightship.session import Session
 
-LOOPBACK = "127.0.0.1"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # as Docker's
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _LAST_WAIT = 10.0  # seconds that a killed container may take to go; only a broken driver needs them
@@ -76,7 +75,7 @@ class EmbeddedEngine:
         root = root_filesystem(image.layers, session.cache, session.progress)
         settings = image.settings
         user = image_user(settings.user, root)
-        port = _free_port(options.port)
+        port = free_port(options.port)
         environment = {
             "PATH": DEFAULT_PATH,
             "HOME": user.home,
@@ -220,19 +219,6 @@ def _launch(python: str, request: dict[str, Any], *, port: int, grace: float = 1
         container.stop()
         raise _LaunchError(json.loads(problem))
     return container
-
-
-def _free_port(wanted: int | None) -> int:
-    """A port of the loopback that nobody listens on: `wanted`, or one that the kernel picks."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, wanted or 0))
-        except OSError as error:
-            why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-            hint = "Choose another one with --port, or none to get a free one."
-            raise EngineError(f"The port {wanted} on {LOOPBACK} {why}.", hint=hint) from error
-        return int(probe.getsockname()[1])
 
 
 def _signal_number(name: str) -> int:

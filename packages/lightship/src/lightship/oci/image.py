@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from lightship.layers import EPOCH, Compression, Layer
+from lightship.layers import EPOCH, Layer
 
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -135,17 +135,6 @@ class Image:
     def unpacked_size(self) -> int:
         """Bytes of the plain layers."""
         return sum(layer.unpacked_size for layer in self.layers)
-
-    def uncompressed(self) -> Image:
-        """The same image with plain layers: what every version of every engine reads. Nothing is computed.
-
-        A plain layer's digest is its diff ID, so the manifest is known before any byte is decompressed.
-        """
-        plain = tuple(
-            replace(layer, digest=layer.diff_id, size=layer.unpacked_size, media_type=Compression.NONE.media_type)
-            for layer in self.layers
-        )
-        return replace(self, layers=plain)
 
 
 def descriptor(media_type: str, content: bytes) -> dict[str, Any]:

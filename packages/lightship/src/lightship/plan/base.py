@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from lightship.errors import ProjectError
 from lightship.plan.decision import Decision
 from lightship.project import Project
+from lightship.releases import RELEASES
 
-# Each Debian release has one Python and one C library; both follow from its name, before anything is fetched.
-_DEBIAN = {"bookworm": ("3.11", (2, 36)), "trixie": ("3.13", (2, 41))}
 _DEFAULT = "bookworm"
 
 
@@ -46,10 +45,10 @@ def decide_base(project: Project) -> Decision[BaseChoice]:
         return _debian(codename, table.packages, reason, (why_wanted,) if wanted else ())
     if table.image.startswith("debian:"):
         codename = table.image.removeprefix("debian:")
-        if codename not in _DEBIAN:
+        if codename not in RELEASES:
             raise ProjectError(
                 f"{where}: base: there is no assembled base debian:{codename}.",
-                hint=f"Known: {', '.join(f'debian:{name}' for name in _DEBIAN)}; or any image: REGISTRY/NAME:TAG.",
+                hint=f"Known: {', '.join(f'debian:{name}' for name in RELEASES)}; or any image: REGISTRY/NAME:TAG.",
             )
         decision = _debian(codename, table.packages, "[base] names it")
         if wanted and wanted != decision.value.python:
@@ -70,7 +69,8 @@ def decide_base(project: Project) -> Decision[BaseChoice]:
 def _debian(
     codename: str, packages: tuple[str, ...], reason: str, evidence: tuple[str, ...] = ()
 ) -> Decision[BaseChoice]:
-    python, glibc = _DEBIAN[codename]
+    release = RELEASES[codename]
+    python, glibc = release.python, release.glibc
     choice = BaseChoice(f"debian:{codename}", codename, python, glibc, packages)
     facts = (f"Python {python}", f"glibc {glibc[0]}.{glibc[1]}", *(f"with {name}" for name in packages))
     return Decision("base", choice, f"debian:{codename} · Python {python}", reason, (*evidence, *facts))
@@ -97,12 +97,12 @@ def _minor(version: str, where: str) -> str:
 
 
 def _release_with(python: str, why: str) -> str:
-    for codename, (has, _) in _DEBIAN.items():
-        if has == python:
+    for codename, release in RELEASES.items():
+        if release.python == python:
             return codename
     raise ProjectError(f"{why} asks for Python {python}, which no assembled base has.", hint=_who_has(python))
 
 
 def _who_has(python: str) -> str:
-    assembled = ", ".join(f"debian:{name} has {version}" for name, (version, _) in _DEBIAN.items())
+    assembled = ", ".join(f"debian:{name} has {release.python}" for name, release in RELEASES.items())
     return f'{assembled}; for Python {python} name an image: base = "REGISTRY/python:{python}-slim@sha256:...".'

@@ -6,11 +6,11 @@ Python runtime is made of. `build_debian` turns a lock into a base: `deb` (over 
 `unpack` places them in a `filesystem`, `configure` (with `alternatives` and `libraries`) does what their scripts
 would have done, `stdlib` compiles the standard library, and `recipe` makes it all one layer.
 
-May import `layers`, `cache`, `download`, `session`, `progress` and `errors`; knows nothing of projects or plans.
+May import `layers`, `cache`, `download`, `session`, `progress`, `releases` and `errors`; knows nothing of projects or
+plans.
 """
 
 from lightship.bases.debian.build import build_debian
 from lightship.bases.debian.lock import DebianLock, LockedDeb, differences, lock_debian
-from lightship.bases.debian.runtime import RELEASES, Release
 
-__all__ = ["RELEASES", "DebianLock", "LockedDeb", "Release", "build_debian", "differences", "lock_debian"]
+__all__ = ["DebianLock", "LockedDeb", "build_debian", "differences", "lock_debian"]

@@ -9,9 +9,9 @@ from lightship.bases.base import Base, Interpreter
 from lightship.bases.debian.filesystem import unpack
 from lightship.bases.debian.lock import DebianLock
 from lightship.bases.debian.recipe import TREES, DebianRecipe
-from lightship.bases.debian.runtime import RELEASES
 from lightship.layers import Compression, Layer, materialise, plain_tar
 from lightship.layers.tar_stream import TarStream
+from lightship.releases import RELEASES
 from lightship.session import Session
 
 ENVIRONMENT = (

@@ -14,7 +14,7 @@ from lightship.bases.debian.index import PackageIndex, checked, pool_path
 from lightship.bases.debian.mirrors import Mirrors, find_mirrors
 from lightship.bases.debian.release import SNAPSHOT_VARIABLE, IndexFile, read_release
 from lightship.bases.debian.resolver import resolve
-from lightship.bases.debian.runtime import release_named
+from lightship.bases.debian.runtime import omissions, release_named, runtime_packages
 from lightship.bases.debian.signature import find_keyring, verified
 from lightship.bases.debian.version import upstream_version
 from lightship.download import Download, GoneError, download_all, fetch_bytes
@@ -166,8 +166,8 @@ def lock_debian(
         with ThreadPoolExecutor(len(suites), thread_name_prefix="debian") as pool:
             files = list(pool.map(lambda suite: _index_file(suite, architecture, mirrors, trusted, session), suites))
         indexes = _fetch_indexes(dict(zip(suites, files, strict=True)), mirrors, session)
-        wanted = tuple(dict.fromkeys((*release.packages, *packages)))
-        chosen = resolve(wanted, indexes, architecture, release.omitted)
+        wanted = tuple(dict.fromkeys((*runtime_packages(release), *packages)))
+        chosen = resolve(wanted, indexes, architecture, omissions(release))
     return DebianLock(
         codename,
         architecture,

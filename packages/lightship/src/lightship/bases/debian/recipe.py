@@ -9,11 +9,12 @@ from lightship.bases.debian.configure import configure
 from lightship.bases.debian.filesystem import RootFileSystem
 from lightship.bases.debian.lock import DebianLock, LockedDeb
 from lightship.bases.debian.mirrors import find_mirrors
-from lightship.bases.debian.runtime import MODULES_OF_LIBRARIES, RELEASES
+from lightship.bases.debian.runtime import MODULES_OF_LIBRARIES
 from lightship.bases.debian.stdlib import compile_standard_library
 from lightship.bases.debian.unpack import unpack_all
 from lightship.download import Download, GoneError, download_all
 from lightship.layers import TarWriter, recipe_key
+from lightship.releases import RELEASES
 from lightship.session import Session
 
 VERSION = 3  # of the bytes that this code writes for one lock; raised with every change of them

@@ -79,8 +79,7 @@ def _debian(
 def _wanted_python(project: Project) -> tuple[str | None, str]:
     """The minor version that the project asks for, and who says so."""
     if version := project.settings.python.version:
-        where = f"{project.source or 'the command line'}: python.version"
-        return _minor(version, where), where
+        return _minor(version, "python.version"), "python.version"
     pinned = project.directory / ".python-version"
     if pinned.is_file():
         text = pinned.read_text("utf-8", "replace").strip().removeprefix("python-")

@@ -3,7 +3,8 @@
 `requirements` finds what the user asks for; `resolve` has uv choose versions for the image's `Target` and picks one
 wheel of each; `file` reads, writes and compares `lightship.lock`; `fetch` brings the locked bytes into the cache;
 `pylock` speaks PEP 751 with other tools. `index` hands the user's own index configuration to uv, which `uv` runs as a
-program. May import the core (cache, session, download, errors); nothing of plan, layers, bases or cli.
+program. May import `cache`, `session`, `progress`, `download`, `transfer`, `transport` and `errors`; knows nothing of
+plans, layers or bases.
 """
 
 from lightship.lock.fetch import WheelsGoneError, fetch_wheels

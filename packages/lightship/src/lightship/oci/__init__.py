@@ -2,8 +2,8 @@
 
 `image` makes images; `layout` and `archive` write them; `stored` reads back those that were built here; `published`
 reads what others published, from a layout or from a `registry` by its `name` and with the user's `credentials`. May
-import `layers`, `cache`, `session`, `progress` and `errors`; knows nothing of projects, plans, bases or engines. The
-registry client is imported where it is used, because HTTP takes long to load.
+import `layers`, `cache`, `session`, `progress`, `download`, `transport` and `errors`; knows nothing of projects,
+plans, bases or engines. The registry client is imported where it is used, because HTTP takes long to load.
 """
 
 from lightship.oci.archive import write_archive

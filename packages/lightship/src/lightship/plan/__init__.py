@@ -1,6 +1,7 @@
 """Plans: pure functions from a `Project` to `Decision`s with their reasons, one file per decision.
 
-May import `project`, `models` and the requirements half of `lock`; touches no network and writes nothing.
+May import `project`, `models`, the requirements half of `lock`, `releases`, `quantities`, `errors` and the names of
+the runtime's engines; touches no network and writes nothing.
 """
 
 from lightship.plan.base import BaseChoice

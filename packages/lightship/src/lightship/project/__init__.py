@@ -1,6 +1,6 @@
 """Projects: read and validate lightship.toml, find what is served, and list the files that go into the image.
 
-May import `errors` and `models`; decides nothing that a plan should explain.
+May import `errors`, `models` and the names of the runtime's engines; decides nothing that a plan should explain.
 """
 
 from lightship.project.project import LOCK_FILE, SETTINGS_FILE, Project, load_project

@@ -1,7 +1,7 @@
 """The proof that an image works: it is run, waited for, and asked the golden request.
 
 `smoke` runs and asks, `causes` knows what the last words of a server that did not start mean. May import `run`,
-`oci`, `layers`, `session`, `errors` and the runtime's `golden`; knows nothing of projects or plans.
+`oci`, `layers`, `session`, `progress`, `errors` and the runtime's `golden`; knows nothing of projects or plans.
 """
 
 from lightship.verify.causes import Cause, cause_of

@@ -1,0 +1,116 @@
+"""The rooms of the builder: each imports what its folder's `__init__` allows, and nothing heavy comes at start."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lightship
+
+SOURCES = Path(lightship.__file__).parent
+RUNTIME = "lightship_runtime"
+
+# Modules at the top that know of no room; what stands on the right of one of them it may import.
+CORE = {
+    "errors": set(),
+    "quantities": set(),
+    "phases": set(),
+    "progress": set(),
+    "releases": set(),
+    "cache": {"errors"},
+    "session": {"cache", "progress"},
+    "transport": {"errors"},
+    "transfer": {"cache", "session", "transport"},
+    "download": {"cache", "errors", "session", "transfer", "transport"},
+}
+
+# In the order of the pipeline (docs/architecture.md): a room imports only rooms above it.
+ROOMS = {
+    "models": {"errors", RUNTIME},
+    "project": {"errors", "models", RUNTIME},
+    "lock": {"cache", "download", "errors", "progress", "session", "transfer", "transport"},
+    "plan": {"errors", "quantities", "releases", "project", "models", "lock", RUNTIME},
+    "layers": {"cache", "errors", "progress"},
+    "oci": {"cache", "download", "errors", "progress", "session", "transport", "layers"},
+    "bases": {"cache", "download", "errors", "progress", "releases", "session", "layers", "oci"},
+    "run": {"cache", "errors", "progress", "session", "layers", "oci"},
+    "verify": {"errors", "progress", "session", "layers", "oci", "run", RUNTIME},
+}
+
+# The modules that put the rooms together. They may import every room on their left, and each other as listed.
+PIPELINE = {
+    "serve_config": {"plan", RUNTIME},
+    "assemble": {"errors", "plan", "layers", "bases", "oci"},
+    "locking": {"errors", "releases", "session", "plan", "lock", "layers", "bases", "oci"},
+    "build": {*CORE, *ROOMS, "serve_config", "assemble", "locking"} - {"run", "verify"},
+}
+
+ALLOWED = {**CORE, **ROOMS, **PIPELINE, "cli": {*CORE, *ROOMS, *PIPELINE, RUNTIME}}
+HEAVY = ("rich", "urllib3", "packaging", "installer", "zstandard", "msgspec", "ssl", "http.client", "email")
+
+
+def rooms_of(file: Path) -> Iterator[tuple[str, int]]:
+    """The rooms that a file imports at any place, with the lines."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno} imports by dots"
+            module = node.module or ""
+            names = [f"{module}.{alias.name}" for alias in node.names] if module == "lightship" else [module]
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == RUNTIME:
+                yield RUNTIME, node.lineno
+            elif package == "lightship" and (room := rest.partition(".")[0]) != "__version__":
+                yield room, node.lineno
+
+
+def room_named(file: Path) -> str:
+    return file.relative_to(SOURCES).parts[0].removesuffix(".py")
+
+
+def test_every_room_imports_only_what_it_may() -> None:
+    forbidden = [
+        f"{file.relative_to(SOURCES)}:{line} imports {room}"
+        for file in sorted(SOURCES.rglob("*.py"))
+        if file != SOURCES / "__init__.py"
+        for room, line in rooms_of(file)
+        if room not in {room_named(file), *ALLOWED.get(room_named(file), ())}
+    ]
+    assert not forbidden
+
+
+def test_rooms_import_only_rooms_that_stand_before_them() -> None:
+    before: set[str] = {RUNTIME}
+    for room, allowed in ALLOWED.items():
+        assert allowed <= before, f"{room} comes too early"
+        before.add(room)
+
+
+def test_every_room_says_what_lives_there_and_names_what_it_imports() -> None:
+    for room in ROOMS:
+        paragraph = ast.get_docstring(ast.parse((SOURCES / room / "__init__.py").read_bytes())) or ""
+        used = {name for file in (SOURCES / room).rglob("*.py") for name, _ in rooms_of(file)} - {room, RUNTIME}
+        unnamed = [name for name in used if f"`{name}`" not in paragraph]
+        assert not unnamed, f"{room}/__init__.py does not name {unnamed}"
+
+
+def test_the_runtime_never_imports_the_builder() -> None:
+    import lightship_runtime
+
+    for file in Path(lightship_runtime.__file__).parent.rglob("*.py"):
+        assert {room for room, _ in rooms_of(file)} <= {RUNTIME}, file
+
+
+@pytest.mark.parametrize("module", ["lightship", "lightship.cli"])
+def test_nothing_heavy_is_imported_at_start(module: str) -> None:
+    program = f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

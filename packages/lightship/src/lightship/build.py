@@ -21,7 +21,7 @@ from lightship.layers.files import FileEntry, FilesRecipe
 from lightship.layers.grouping import group
 from lightship.layers.runtime import RuntimeRecipe
 from lightship.layers.wheels import WheelSource, WheelsRecipe
-from lightship.lock import fetch_wheels
+from lightship.lock import WheelsGoneError, fetch_wheels
 from lightship.locking import Locked, bring_up_to_date, replace_base
 from lightship.oci import Image, write_layout
 from lightship.oci.stored import unpacked_size
@@ -75,6 +75,8 @@ def build(project: Project, session: Session, *, locked: bool = False, upgrade: 
         fitting = bring_up_to_date(plan, session, locked=locked, upgrade=upgrade)
     try:
         base, layers = _base_and_layers(plan, fitting, session, phases)
+    except WheelsGoneError:
+        raise  # another base would not bring them back
     except GoneError as error:
         if locked or session.offline or not isinstance(fitting.base, DebianLock):
             raise

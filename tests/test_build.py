@@ -1,0 +1,114 @@
+"""Whole builds against a package index and a Debian archive of this machine's own: what has gone from them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from debian_archive import Signer, Suite, runtime_packages
+from package_index import PackageIndex
+
+from lightship.build import build
+from lightship.cache import Cache
+from lightship.lock import WheelsGoneError, read_lock
+from lightship.locking import bring_up_to_date
+from lightship.plan import make_plan
+from lightship.project import load_project
+from lightship.session import Session
+
+pytestmark = [
+    pytest.mark.tool("gpg"),
+    pytest.mark.tool("gpgv"),
+    # The archive's Python is a text file, so this one compiles in its place, which must be of the same version.
+    pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the packages of the test are those of Python 3.11"),
+]
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[PackageIndex]:
+    with PackageIndex(tmp_path / "index") as running:
+        for name in ("plain", "msgspec", "uvicorn"):
+            running.wheel(name)
+        yield running
+
+
+@pytest.fixture
+def signer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signer]:
+    made = Signer(tmp_path_factory.mktemp("g") / "home")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def session(index: PackageIndex, tmp_path: Path) -> Session:
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PIP_CONFIG_FILE": "/dev/null",
+        "UV_CACHE_DIR": str(tmp_path / "uv"),
+        "UV_HTTP_RETRIES": "0",
+        "UV_DEFAULT_INDEX": index.simple,
+    }
+    return Session(Cache(tmp_path / "cache"), environ=environ, jobs=2)
+
+
+@pytest.fixture
+def mirror(signer: Signer, tmp_path: Path) -> Path:
+    directory = tmp_path / "mirror"
+    for suite in (Suite("bookworm", runtime_packages()), Suite("bookworm-updates"), Suite("bookworm-security")):
+        suite.publish(directory, signer.sign)
+    return directory
+
+
+@pytest.fixture
+def folder(index: PackageIndex, mirror: Path, signer: Signer, session: Session, tmp_path: Path) -> Path:
+    """A project that is locked, and nothing of it fetched."""
+    made = tmp_path / "project"
+    made.mkdir()
+    (made / "serve.py").write_text("def application(environ, start_response): ...\n")
+    (made / "requirements.txt").write_text("plain>=1\n")
+    (made / "lightship.toml").write_text(
+        f'[serve]\napp = "serve:application"\n[base]\nmirror = "{mirror.as_uri()}"\nkeyring = "{signer.keyring}"\n'
+    )
+    bring_up_to_date(make_plan(load_project(made)), session)
+    return made
+
+
+def publish_newer_tzdata(mirror: Path, signer: Signer) -> Path:
+    """Debian's next day. Returns the file of the package that was locked."""
+    packages = runtime_packages()
+    [position] = [number for number, package in enumerate(packages) if package.name == "tzdata"]
+    old = mirror / packages[position].path
+    packages[position] = replace(packages[position], version="2026b")
+    Suite("bookworm", packages).publish(mirror, signer.sign)
+    return old
+
+
+def test_a_package_that_has_left_the_mirror_locks_the_base_anew(
+    folder: Path, mirror: Path, signer: Signer, session: Session
+) -> None:
+    publish_newer_tzdata(mirror, signer).unlink()
+    before = read_lock(folder / "lightship.lock")
+    made = build(load_project(folder), session)
+    after = read_lock(folder / "lightship.lock")
+    assert before and after
+    assert after.wheels == before.wheels
+    assert any("tzdata" in change and "2026b" in change for change in made.lock_changes)
+    assert made.layout.is_dir()
+
+
+def test_a_wheel_that_has_left_the_index_is_told_and_the_lock_stays(
+    folder: Path, mirror: Path, signer: Signer, index: PackageIndex, session: Session
+) -> None:
+    publish_newer_tzdata(mirror, signer)  # which is no reason to lock it
+    before = (folder / "lightship.lock").read_bytes()
+    index.folder.joinpath("plain-1.0-py3-none-any.whl").unlink()
+    index.wheel("plain", "2.0")
+    elsewhere = replace(session, environ={**session.environ, "UV_CACHE_DIR": str(folder.parent / "other-uv")})
+    with pytest.raises(WheelsGoneError, match="plain"):
+        build(load_project(folder), elsewhere)
+    assert (folder / "lightship.lock").read_bytes() == before

@@ -7,7 +7,7 @@ export PATH="$PATH:/usr/sbin:/sbin"
 
 programs=(  # program:package
 	dockerd:docker.io iptables:iptables podman:podman skopeo:skopeo umoci:umoci buildah:buildah
-	docker-registry:docker-registry busybox:busybox-static bwrap:bubblewrap unshare:util-linux
+	docker-registry:docker-registry busybox:busybox-static bwrap:bubblewrap unshare:util-linux setpriv:util-linux
 	gpg:gpg gpgv:gpgv mmdebstrap:mmdebstrap cc:gcc readelf:binutils
 )
 missing=()

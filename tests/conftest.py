@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
+from machine import absent
 
 from lightship.cache import Cache
 from lightship.layers import EPOCH, Compression, Layer, TarWriter, materialise, recipe_key
@@ -23,7 +23,6 @@ from lightship.run.podman import PodmanEngine
 from lightship.run.ports import free_port
 from lightship.session import Session
 
-IN_CI = os.environ.get("CI") == "true"
 SERVE = ("httpd", "-f", "-p", "8080", "-h", "/app")
 
 
@@ -36,13 +35,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         (name,) = marker.args
         if shutil.which(name) is None:
             absent(f"the program {name!r} is not installed")
-
-
-def absent(reason: str) -> NoReturn:
-    """Skip the test for want of a part of the machine; in CI every part must be there."""
-    if IN_CI:
-        pytest.fail(f"{reason}, but in CI it must be")
-    pytest.skip(reason)
 
 
 @pytest.fixture

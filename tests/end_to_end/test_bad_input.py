@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from command import LIGHTSHIP, Outcome
+from machine import absent
 
 
 def said(outcome: Outcome, status: int, *words: str) -> None:
@@ -70,7 +71,7 @@ def test_a_read_only_cache(example: Callable[[str], Path], tmp_path: Path) -> No
     cache.chmod(0o500)
     prefix = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
     if prefix and shutil.which("setpriv") is None:
-        pytest.skip("setpriv is not installed")
+        absent("setpriv is not installed")
     done = subprocess.run(
         [*prefix, str(LIGHTSHIP), "build", str(example("iris"))],
         env={**os.environ, "LIGHTSHIP_CACHE": str(cache)},
@@ -91,7 +92,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", str(disk)], check=False)
     if mounted.returncode != 0:
-        pytest.skip("a small disk cannot be mounted here")
+        absent("a small disk cannot be mounted here")
     yield disk
     subprocess.run(["umount", str(disk)], check=True)
 

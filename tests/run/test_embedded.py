@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from machine import absent
 
 from lightship.errors import EngineError
 from lightship.oci.image import Image
@@ -38,7 +39,7 @@ def wrapper(directory: Path, *command: str) -> str:
     """A program that runs Python by way of `command`."""
     python = "/usr/bin/python3"
     if not Path(python).exists():
-        pytest.skip("there is no Python that every user may run")
+        absent("there is no Python that every user may run")
     let_everybody_enter(directory)
     script = directory / "python"
     script.write_text(f'#!/bin/sh\nexec {" ".join(command)} {python} "$@"\n')
@@ -52,7 +53,7 @@ def normal_python(tmp_path: Path) -> str:
     if os.geteuid() != 0:
         pytest.skip("everything runs as a normal user already")
     if shutil.which("setpriv") is None:
-        pytest.skip("the program 'setpriv' is not installed")
+        absent("the program 'setpriv' is not installed")
     user = str(NOBODY_IN_PARTICULAR)
     return wrapper(tmp_path, "setpriv", "--reuid", user, "--regid", user, "--clear-groups")
 
@@ -64,7 +65,7 @@ def engine(request: pytest.FixtureRequest) -> EmbeddedEngine:
     if request.param == "normal user":
         engine = EmbeddedEngine(request.getfixturevalue("normal_python"))
     if why := engine.why_not():
-        pytest.skip(f"the embedded engine does not work here: {why}")
+        absent(f"the embedded engine does not work here: {why}")
     return engine
 
 
@@ -384,8 +385,8 @@ def test_all_of_it_as_a_normal_user(
 def test_where_the_kernel_refuses_namespaces_it_says_so(
     tmp_path: Path, session: Session, busybox_image: Callable[..., Image]
 ) -> None:
-    if EmbeddedEngine().why_not():
-        pytest.skip("there are no namespaces to forbid")
+    if why := EmbeddedEngine().why_not():
+        absent(f"there are no namespaces to forbid: {why}")
     forbid = "echo 0 >/proc/sys/user/max_user_namespaces; exec"
     python = wrapper(tmp_path, "unshare", "--user", "--map-root-user", "sh", "-c", f"'{forbid} \"$@\"'", "sh")
     engine = EmbeddedEngine(python)

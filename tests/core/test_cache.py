@@ -124,6 +124,36 @@ def test_pruning_takes_the_least_recently_used_first(cache: Cache) -> None:
     assert cache.has_blob(new)
 
 
+def test_a_tree_that_is_held_is_not_pruned(cache: Cache) -> None:
+    def fill(directory: Path) -> None:
+        (directory / "file").write_text("x")
+
+    tree, held = cache.held_tree(lambda: cache.make_tree("rootfs", "key", fill))
+    again, held_again = cache.held_tree(lambda: cache.make_tree("rootfs", "key", fill))
+    assert tree == again and held and held_again
+    assert cache.prune() == (0, 0)
+    held.close()
+    assert cache.prune() == (0, 0)
+    held_again.close()
+    assert cache.prune() == (1, 1)
+    assert not tree.exists()
+    assert not any((cache.root / "tmp").iterdir())
+
+
+def test_a_tree_that_was_pruned_before_it_was_held_is_made_again(cache: Cache) -> None:
+    made: list[Path] = []
+
+    def make() -> Path:
+        made.append(cache.make_tree("rootfs", "key", lambda directory: None))
+        if len(made) == 1:
+            cache.prune()
+        return made[-1]
+
+    tree, held = cache.held_tree(make)
+    assert tree.is_dir() and held and len(made) == 2
+    held.close()
+
+
 def test_using_a_blob_keeps_it_from_pruning(cache: Cache) -> None:
     digest = cache.add_blob(b"a")
     os.utime(cache.blob_path(digest), (1, 1))

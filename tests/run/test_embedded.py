@@ -349,6 +349,16 @@ def test_a_port_that_is_taken_is_refused(start: Start, session: Session, busybox
             EmbeddedEngine().start(busybox_image(), session, RunOptions(port=port))
 
 
+def test_a_running_container_keeps_its_files_from_being_pruned(start: Start, session: Session) -> None:
+    container = start("trap 'exit 0' TERM; while :; do sleep 0.1; done")
+    session.cache.prune()
+    [root] = (session.cache.root / "trees" / "rootfs").iterdir()
+    assert (root / "app/hello.txt").is_file()
+    container.stop()
+    session.cache.prune()
+    assert not root.exists()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a cache for somebody else")
 def test_root_runs_from_the_cache_of_somebody_else(session: Session, busybox_image: Callable[..., Image]) -> None:
     image = busybox_image(command=("sh", "-c", "exit 3"))

@@ -130,7 +130,7 @@ class Cache:
         if target.is_dir():
             _mark_used(target, target.stat().st_mtime)
             return target
-        with self.lock(f"tree-{kind}-{key}"):
+        with self.lock(_lock_of(target)):
             if target.is_dir():
                 return target
             with self.temporary_directory() as path, storing(target):
@@ -140,6 +140,21 @@ class Cache:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 tree.rename(target)
         return target
+
+    def held_tree(self, make: Callable[[], Path]) -> tuple[Path, BinaryIO | None]:
+        """The tree that `make` finds or makes, kept from pruning until the file that comes with it is closed.
+
+        The kernel closes it when this process dies. There is none where the cache cannot be written.
+        """
+        while True:
+            tree = make()
+            try:
+                held = self._locked_file(_lock_of(tree), fcntl.LOCK_SH)
+            except OSError:
+                return tree, None
+            if tree.is_dir():
+                return tree, held
+            held.close()  # it was pruned before it was held
 
     # Places for work under way
 
@@ -172,15 +187,22 @@ class Cache:
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold an advisory lock; another process that wants the same waits. Released by the kernel on death."""
-        path = self.root / "locks" / name
-        with storing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with storing(self.root / "locks" / name):
+            file = self._locked_file(name, fcntl.LOCK_EX)
+        with file:
             yield
-        finally:
-            os.close(descriptor)
+
+    def _locked_file(self, name: str, operation: int) -> BinaryIO:
+        """A file under an advisory lock (flock(2)), which closing it releases."""
+        path = self.root / "locks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+        try:
+            fcntl.flock(file, operation)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def sweep(self) -> None:
         """Remove what killed processes left in tmp/ more than a day ago."""
@@ -219,7 +241,7 @@ class Cache:
         """Remove what was not used for `unused_for` seconds, and the least recently used until `keep_bytes` are left.
 
         Returns how many entries went and how many bytes they had. A build that runs meanwhile makes again what it
-        misses.
+        misses; trees that containers run in stay.
         """
         entries = self.entries()
         total = sum(entry.size for entry in entries)
@@ -229,10 +251,27 @@ class Cache:
             if not (stale if keep_bytes is None else total > keep_bytes):
                 continue
             with storing(entry.path):
-                entry.path.unlink(missing_ok=True) if entry.kind == "blob" else remove_tree(entry.path)
+                if not self._remove(entry):
+                    continue
             removed, freed, total = removed + 1, freed + entry.size, total - entry.size
         self.sweep()
         return removed, freed
+
+    def _remove(self, entry: Entry) -> bool:
+        """Remove an entry unless somebody holds it."""
+        if entry.kind == "blob":
+            entry.path.unlink(missing_ok=True)
+        elif entry.kind == "image":
+            remove_tree(entry.path)
+        else:
+            try:
+                held = self._locked_file(_lock_of(entry.path), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            # Renamed at once, because a tree that exists is complete, and removed when nobody waits for the lock.
+            with self.temporary_directory() as away, held, suppress(FileNotFoundError):
+                entry.path.rename(away / "tree")
+        return True
 
     def damaged_blobs(self, advance: Callable[[int], None]) -> list[Path]:
         """Read every blob; return those whose content is not what their name says. `advance` is told of bytes read.
@@ -305,6 +344,11 @@ def storage_error(error: OSError, path: Path) -> LightshipError:
         hint = "Set LIGHTSHIP_CACHE to a directory that you may write to, or mend the permissions of this one."
         return StorageError(f"No permission to write {path} ({error.strerror}).", hint=hint)
     return StorageError(f"Could not write {path}: {error.strerror or error}.")
+
+
+def _lock_of(tree: Path) -> str:
+    """The name of the lock of a tree in the cache."""
+    return f"tree-{tree.parent.name}-{tree.name}"
 
 
 def _mark_used(path: Path, last_used: float) -> None:

@@ -13,7 +13,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lightship.errors import EngineError
 from lightship.layers.rootfs import HOST_FILES, MOUNT_POINTS, root_filesystem
@@ -72,7 +72,16 @@ class EmbeddedEngine:
             IntegrityError: A layer is damaged.
             StorageError: The cache cannot be written.
         """
-        root = root_filesystem(image.layers, session.cache, session.progress)
+        cache = session.cache
+        root, held = cache.held_tree(lambda: root_filesystem(image.layers, cache, session.progress))
+        try:
+            return self._start(image, root, options, held)
+        except BaseException:
+            if held:
+                held.close()
+            raise
+
+    def _start(self, image: Image, root: Path, options: RunOptions, held: BinaryIO | None) -> EmbeddedContainer:
         settings = image.settings
         user = image_user(settings.user, root)
         port = free_port(options.port)
@@ -99,18 +108,24 @@ class EmbeddedEngine:
             stop_signal=_signal_number(settings.stop_signal),
         )
         try:
-            return _launch(self.python, request, port=port, grace=options.grace)
+            return _launch(self.python, request, port=port, grace=options.grace, held=held)
         except _LaunchError as error:
             raise _start_error(error.problem, image) from error
 
 
 class EmbeddedContainer:
-    """A container of the embedded engine. When this object goes, or its process dies, so does the container."""
+    """A container of the embedded engine. When this object goes, or its process dies, so does the container.
 
-    def __init__(self, launcher: subprocess.Popen[bytes], log: LogTail, port: int, grace: float) -> None:
+    `held` keeps its root file system from being pruned; it is closed when the container has ended.
+    """
+
+    def __init__(
+        self, launcher: subprocess.Popen[bytes], log: LogTail, port: int, grace: float, held: BinaryIO | None = None
+    ) -> None:
         self._launcher = launcher
         self._log = log
         self._grace = grace
+        self._held = held
         self.port = port
 
     @property
@@ -130,6 +145,8 @@ class EmbeddedContainer:
             return None
         self._log.finish(_LAST_WAIT)
         self._let_go()
+        if self._held:
+            self._held.close()
         return status if status >= 0 else 128 - status
 
     def stop(self) -> int:
@@ -186,7 +203,9 @@ def _request(
     }
 
 
-def _launch(python: str, request: dict[str, Any], *, port: int, grace: float = 10.0) -> EmbeddedContainer:
+def _launch(
+    python: str, request: dict[str, Any], *, port: int, grace: float = 10.0, held: BinaryIO | None = None
+) -> EmbeddedContainer:
     """Start the launcher, and return when the image's program runs."""
     report, reporting = os.pipe()
     log, logging = os.pipe()
@@ -206,7 +225,7 @@ def _launch(python: str, request: dict[str, Any], *, port: int, grace: float = 1
         finally:
             os.close(reporting)
             os.close(logging)
-        container = EmbeddedContainer(launcher, LogTail(log), port, grace)
+        container = EmbeddedContainer(launcher, LogTail(log), port, grace, held)
         assert launcher.stdin is not None
         try:
             # In a pipe rather than in arguments, where every user of the machine could read the environment.

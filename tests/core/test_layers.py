@@ -105,6 +105,21 @@ def test_a_file_that_changes_during_the_build_is_noticed(cache: Cache, tmp_path:
         materialise(recipe, cache, Compression.NONE)
 
 
+@pytest.mark.parametrize("compression", list(Compression))
+def test_a_layer_that_is_not_what_its_diff_id_names_is_refused_at_its_end(
+    cache: Cache, compression: Compression
+) -> None:
+    layer = materialise(Counted(), cache, compression)
+    with plain_tar(layer, cache) as chunks:
+        assert sum(map(len, chunks)) == layer.unpacked_size
+    with plain_tar(replace(layer, diff_id="sha256:" + "0" * 64), cache) as chunks:
+        with pytest.raises(IntegrityError, match="does not unpack to its diff ID"):
+            list(chunks)
+    with plain_tar(replace(layer, unpacked_size=layer.unpacked_size - 1), cache) as chunks:
+        with pytest.raises(IntegrityError, match="unpacks to more than its"):
+            list(chunks)
+
+
 def image(cache: Cache) -> Image:
     layer = materialise(Counted(), cache, Compression.NONE)
     check = Healthcheck(("/bin/check",), interval=1.5)

@@ -117,7 +117,11 @@ def _layer_of_record(recipe: Recipe, record: dict[str, Any]) -> Layer | None:
 
 @contextmanager
 def plain_tar(layer: Layer, cache: Cache) -> Iterator[Iterator[bytes]]:
-    """The layer as an uncompressed tar stream, in pieces."""
+    """The layer as an uncompressed tar stream, in pieces.
+
+    At the end of the stream it must have been what the diff ID names: much is found by diff ID, so an image that lies
+    about one could otherwise put its files into another image.
+    """
     try:
         file: BinaryIO = cache.blob_path(layer.digest).open("rb")
     except FileNotFoundError:
@@ -125,7 +129,20 @@ def plain_tar(layer: Layer, cache: Cache) -> Iterator[Iterator[bytes]]:
             f"The layer {layer.title!r} ({layer.digest}) has gone from the cache.", hint="Build again."
         ) from None
     with file:
-        yield decompressed(file, layer.compression)
+        yield _verified(decompressed(file, layer.compression), layer)
+
+
+def _verified(chunks: Iterator[bytes], layer: Layer) -> Iterator[bytes]:
+    hashed = hashlib.sha256()
+    seen = 0
+    for chunk in chunks:
+        seen += len(chunk)
+        if layer.unpacked_size and seen > layer.unpacked_size:
+            raise IntegrityError(f"The layer {layer.title!r} unpacks to more than its {layer.unpacked_size} bytes.")
+        hashed.update(chunk)
+        yield chunk
+    if "sha256:" + hashed.hexdigest() != layer.diff_id:
+        raise IntegrityError(f"The layer {layer.title!r} does not unpack to its diff ID {layer.diff_id}.")
 
 
 class _LayerStream:

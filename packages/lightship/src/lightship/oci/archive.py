@@ -6,7 +6,6 @@ reader of a stream knows what it gets before the gigabytes pass. Same image, sam
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -111,11 +110,5 @@ def _stored_chunks(layer: Layer, cache: Cache) -> Iterator[bytes]:
 
 
 def _plain_chunks(layer: Layer, cache: Cache) -> Iterator[bytes]:
-    """The layer decompressed; raises at the end where the bytes are not those of the diff ID."""
-    hashed = hashlib.sha256()
     with plain_tar(layer, cache) as chunks:
-        for chunk in chunks:
-            hashed.update(chunk)
-            yield chunk
-    if "sha256:" + hashed.hexdigest() != layer.diff_id:
-        raise IntegrityError(f"The layer {layer.title!r} does not unpack to its diff ID {layer.diff_id}.")
+        yield from chunks

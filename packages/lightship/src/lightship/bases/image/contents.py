@@ -14,13 +14,12 @@ from lightship.cache import Cache
 from lightship.errors import IntegrityError
 from lightship.layers import Layer, plain_tar
 from lightship.layers.environment import PREFIX
+from lightship.layers.layer_tree import OPAQUE, WHITEOUT
 from lightship.layers.tar_stream import Entry, Kind, TarStream
 
 MAX_OS_RELEASE = 64 << 10  # bytes
 MAX_NOTED = 10_000  # entries named like an interpreter; real images have some dozens
 MAX_LINKS = 40  # symbolic links followed for one name, as Linux does
-WHITEOUT = ".wh."  # image-spec layer.md
-OPAQUE = ".wh..wh..opq"
 
 _INTERPRETER = re.compile(r"python(?:3(?:\.[0-9]+)?)?")
 _WITH_MINOR = re.compile(r"python3\.([0-9]{1,2})")

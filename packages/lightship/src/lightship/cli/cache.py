@@ -71,7 +71,7 @@ def list_entries(quiet: bool, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Remove everything.")
 @options.output
 def prune(unused_for: float | None, keep: int | None, everything: bool, quiet: bool, as_json: bool) -> None:
-    """Make the cache smaller.
+    """Make the cache smaller. What running containers of the embedded engine use stays.
 
     \b
     Examples:

@@ -11,9 +11,10 @@ import platform
 import struct
 import subprocess
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -22,8 +23,10 @@ from lightship.errors import LightshipError
 # marshal marks objects that are referred to more than once, and which equal constants the compiler made one object
 # depends on what it compiled before. A round through format 2, which has no such marks, makes every constant its own
 # object, so that the bytes depend on the source alone (5 % more of them; measured on scikit-learn and scipy).
+# The current directory is the user's project: a struct.py of theirs must not be what the worker imports.
 _WORKER = """
-import importlib._bootstrap_external as external, importlib.util, marshal, struct, sys
+import sys; sys.path[:] = [folder for folder in sys.path if folder]
+import importlib._bootstrap_external as external, importlib.util, marshal, struct
 read, write, flush = sys.stdin.buffer.read, sys.stdout.buffer.write, sys.stdout.buffer.flush
 sys.setrecursionlimit(5000)
 while len(head := read(12)) == 12:
@@ -99,11 +102,14 @@ class _Workers:
 
 class _Worker:
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        # A file, because a pipe that nobody reads would stop a worker that has much to say.
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints
             )
         except OSError as error:
+            self._complaints.close()
             raise LightshipError(f"Could not start the base's Python to compile bytecode: {error}.") from error
 
     def send(self, path: str, source: bytes) -> None:
@@ -120,9 +126,10 @@ class _Worker:
         return self._read(size) or None
 
     def close(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+        for pipe in (self._process.stdin, self._process.stdout, self._complaints):
             if pipe:
-                pipe.close()
+                with suppress(OSError):  # what was not yet sent to a worker that died
+                    pipe.close()
         self._process.kill()
         self._process.wait()
 
@@ -134,9 +141,10 @@ class _Worker:
         return data
 
     def _fail(self) -> None:
-        assert self._process.stderr is not None
         self._process.kill()
-        said = self._process.stderr.read(4000).decode("utf-8", "replace").strip()
+        self._process.wait()
+        self._complaints.seek(0)
+        said = self._complaints.read(4000).decode("utf-8", "replace").strip()
         raise LightshipError(f"The base's Python stopped while it compiled bytecode: {said or 'it was killed'}.")
 
 
@@ -144,7 +152,7 @@ def _command(root: Path, interpreter_path: str, version: str) -> tuple[list[str]
     """How to run the base's Python from outside: by its own loader, with its own libraries and standard library."""
     minor = ".".join(version.split(".")[:2])
     # -S and -s: no site-packages, the user's least of all; -E cannot be used because it would hide PYTHONHOME.
-    arguments = ["-S", "-s", "-B", "-X", "utf8", "-c", _WORKER]
+    arguments = ["-S", "-s", "-B", "-W", "ignore", "-X", "utf8", "-c", _WORKER]
     clean = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
     machine = platform.machine()
     loader = root / _LOADERS.get(machine, "no-such-machine")

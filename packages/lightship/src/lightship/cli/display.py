@@ -52,6 +52,11 @@ class Display:
         if not self.quiet and not self.json:
             self.console().print(text, highlight=False)
 
+    def wide_line(self, text: str) -> None:
+        """Print a line for people that is never broken, for long lists that are searched and piped."""
+        if not self.quiet and not self.json:
+            self.console().print(text, highlight=False, soft_wrap=True)
+
     def warn(self, text: str) -> None:
         """Say what the user should look at; shown with --quiet too."""
         if not self.json:

@@ -6,13 +6,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from lightship.cli.display import Display
 from lightship.project import Project, load_project
 from lightship.session import Session
+
+if TYPE_CHECKING:
+    from lightship.oci import Platform
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -61,6 +64,34 @@ def running(function: Command) -> Command:
         default="auto",
         help="Where to run it; auto takes the first that works. Embedded needs no engine at all.",
     )(function)
+
+
+def platform(function: Command) -> Command:
+    """--platform, for commands that look at an image; `parse_platform` reads it."""
+    return click.option("--platform", metavar="OS/ARCH", help="Which image of several, such as linux/arm64.")(
+        function
+    )
+
+
+def parse_platform(text: str | None) -> Platform | None:
+    """The platform that --platform names."""
+    from lightship.oci import Platform
+
+    if text is None:
+        return None
+    system, separator, architecture = text.partition("/")
+    if not separator or not system or not architecture:
+        raise click.UsageError(f"--platform expects OS/ARCH, such as linux/arm64; got {text!r}.")
+    return Platform(architecture, system)
+
+
+def plain(text: str) -> str:
+    """Text from an image, fit for a terminal: no control characters, and nothing that is taken for markup."""
+    from rich.markup import escape
+
+    return escape(
+        "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    )
 
 
 def overrides(

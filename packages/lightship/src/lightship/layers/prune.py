@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-VERSION = 1
+VERSION = 2
 Level = Literal["safe", "none"]
 
 
@@ -29,12 +29,13 @@ class Rule:
         return bool(self.pattern.search(path)) and not (self.but and self.but.search(path))
 
 
-# A `tests` folder is left out only inside another package: a top-level `tests` may be what a user imports.
+# A `tests` folder is left out only inside another package: a top-level `tests` may be what a user imports. A folder
+# `test` may be a public interface (django.test), so only those that are known are left out.
 RULES = (
     Rule("bytecode", re.compile(r"\.py[co]$"), "compiled anew for the image's Python"),
     Rule(
         "tests",
-        re.compile(r"^[^/]+/(?:.+/)?tests?/"),
+        re.compile(r"^[^/]+/(?:.+/)?tests/|^joblib/test/"),
         "test suites inside packages",
         # `test` modules that are part of a public interface, and packages whose tests are imported by others.
         but=re.compile(

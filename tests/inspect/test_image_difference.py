@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -130,7 +131,9 @@ def test_names_in_an_image_cannot_write_to_the_terminal(
 
 @pytest.mark.network
 def test_the_example(shared_cache: Path, tmp_path: Path) -> None:
-    built = lightship("build", EXAMPLE, "-o", tmp_path / "iris.tar", "--json", cache=shared_cache)
+    project = tmp_path / "iris"
+    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("*.lock", "__pycache__"))
+    built = lightship("build", project, "-o", tmp_path / "iris.tar", "--json", cache=shared_cache)
     assert built.returncode == 0, built.stdout + built.stderr
     document: dict[str, Any] = json.loads(
         lightship("inspect", tmp_path / "iris.tar", "--files", "--json", cache=shared_cache).stdout

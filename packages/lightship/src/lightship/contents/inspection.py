@@ -9,7 +9,7 @@ from typing import Any
 
 from lightship.contents.file_tree import Buried, FileTree, Placed
 from lightship.contents.opening import OpenedImage
-from lightship.contents.packages import OWN_KINDS, Owner, Packages
+from lightship.contents.packages import OWN_KINDS, RUNTIME, Owner, Packages
 from lightship.contents.settings import ContainerSettings
 from lightship.layers.tar_stream import Kind
 
@@ -200,7 +200,8 @@ def inspect_image(image: OpenedImage) -> Inspection:
     packages = _packages(image, tree)
     layer_owners = [_layer_owner(layer.kind, layer.title, number) for number, layer in enumerate(image.layers, 1)]
     files = tuple(
-        _owned(placed, packages.owner(placed.file.path) or layer_owners[placed.layer]) for placed in tree.files()
+        _owned(placed, _owner(packages.owner(placed.file.path), layer_owners[placed.layer]))
+        for placed in tree.files()
     )
     stored = sum(file.size for layer in image.layers for file in layer.scan.files)
     return Inspection(
@@ -241,7 +242,15 @@ def _packages(image: OpenedImage, tree: FileTree) -> Packages:
 
 
 def _layer_owner(kind: str, title: str, number: int) -> Owner:
+    if kind == RUNTIME:
+        name, _, version = title.partition(" ")
+        return Owner(RUNTIME, name, version)
     return Owner(kind, title) if kind in OWN_KINDS else Owner("layer", f"{number}: {title}" if title else f"{number}")
+
+
+def _owner(package: Owner | None, layer: Owner) -> Owner:
+    """The package, or else the layer; our runtime is told from the user's distributions, though it is one too."""
+    return layer if package is None or layer.kind == RUNTIME else package
 
 
 def _owned(placed: Placed, owner: Owner) -> OwnedFile:

@@ -22,7 +22,8 @@ _BYTECODE = re.compile(r"((?:.*/)?)__pycache__/([^/]+?)\.[a-z]+-[0-9]+(?:\.opt-[
 
 DEBIAN = "debian"
 PYTHON = "python"
-OWN_KINDS = ("runtime", "app", "weights")  # layers of ours that hold one thing each
+RUNTIME = "runtime"
+OWN_KINDS = (RUNTIME, "app", "weights")  # layers of ours that hold one thing each
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,7 +36,7 @@ class Owner:
 
     @property
     def is_package(self) -> bool:
-        return self.kind in (DEBIAN, PYTHON)
+        return self.kind in (DEBIAN, PYTHON, RUNTIME)
 
 
 @dataclass(frozen=True)

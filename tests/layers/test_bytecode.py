@@ -170,3 +170,11 @@ with interpreter_compiler(Path("/"), {INTERPRETER!r}, {MINOR!r}, 2) as compiler:
 def test_bytecode_lies_where_python_looks_for_it() -> None:
     assert bytecode_path("a/b.py", "3.11") == "a/__pycache__/b.cpython-311.pyc"
     assert bytecode_path("b.py", "3.13") == "__pycache__/b.cpython-313.pyc"
+
+
+def test_a_python_of_another_version_than_the_base_says_is_refused() -> None:
+    with (
+        interpreter_compiler(Path("/"), INTERPRETER, "3.99.1", 1) as opened,
+        pytest.raises(LightshipError, match=r"not 3\.99 as the base says"),
+    ):
+        list(opened.compile([("/a.py", b"x = 1\n")]))

@@ -28,6 +28,8 @@ _WORKER = """
 import sys; sys.path[:] = [folder for folder in sys.path if folder]
 import importlib._bootstrap_external as external, importlib.util, marshal, struct
 read, write, flush = sys.stdin.buffer.read, sys.stdout.buffer.write, sys.stdout.buffer.flush
+if "%d.%d" % sys.version_info[:2] != sys.argv[1]:
+    sys.exit("it is Python %s, not %s as the base says" % (sys.version.split()[0], sys.argv[1]))
 sys.setrecursionlimit(5000)
 while len(head := read(12)) == 12:
     path_size, source_size = struct.unpack("<IQ", head)
@@ -152,7 +154,7 @@ def _command(root: Path, interpreter_path: str, version: str) -> tuple[list[str]
     """How to run the base's Python from outside: by its own loader, with its own libraries and standard library."""
     minor = ".".join(version.split(".")[:2])
     # -S and -s: no site-packages, the user's least of all; -E cannot be used because it would hide PYTHONHOME.
-    arguments = ["-S", "-s", "-B", "-W", "ignore", "-X", "utf8", "-c", _WORKER]
+    arguments = ["-S", "-s", "-B", "-W", "ignore", "-X", "utf8", "-c", _WORKER, minor]
     clean = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
     machine = platform.machine()
     loader = root / _LOADERS.get(machine, "no-such-machine")

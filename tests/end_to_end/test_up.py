@@ -84,6 +84,24 @@ def test_a_server_named_on_the_command_line_needs_no_settings(
     assert "prediction" in proven["answer"]
 
 
+@pytest.mark.tool("umoci")
+def test_a_gzip_image_is_read_by_docker_and_umoci(
+    example: Callable[[str], Path], succeed: Callable[..., Any], docker: DockerEngine, tmp_path: Path
+) -> None:
+    folder, layout = example("iris"), tmp_path / "layout"
+    with (folder / "lightship.toml").open("a") as settings:
+        settings.write('\n[image]\ncompression = "gzip"\n')
+    built = succeed("build", folder, "--layout", layout)
+    tag = json.loads((layout / "index.json").read_text())["manifests"][0]["annotations"][
+        "org.opencontainers.image.ref.name"
+    ]
+    unpack = ["umoci", "unpack", "--rootless", "--image", f"{layout}:{tag}", str(tmp_path / "bundle")]
+    subprocess.run(unpack, check=True, capture_output=True)
+    assert (tmp_path / "bundle" / "rootfs" / "app" / "model.joblib").is_file()
+    proven = succeed("up", folder, "--once", "--engine", "docker")
+    assert (proven["proven"], proven["digest"]) == (True, built["digest"])
+
+
 @pytest.mark.tool("skopeo")
 def test_a_base_from_a_registry_keeps_its_layers(
     example: Callable[[str], Path], succeed: Callable[..., Any], registry: str, tmp_path: Path

@@ -16,9 +16,10 @@ import zstandard
 
 from lightship.cache import CHUNK
 from lightship.errors import IntegrityError
+from lightship.layers.gzip_members import GZIP_LEVEL, SPLICE_FROM, GzipMembers
+from lightship.layers.gzip_members import VERSION as GZIP_VERSION
 
 ZSTD_LEVEL = 3  # on Python packages smaller than gzip -6, 16 times as fast to write and 4.7 times to read
-GZIP_LEVEL = 6
 
 
 class Compression(StrEnum):
@@ -41,7 +42,8 @@ class Compression(StrEnum):
             version = ".".join(map(str, zstandard.ZSTD_VERSION))
             return f"zstd-{version}-{ZSTD_LEVEL}"
         if self is Compression.GZIP:
-            return f"zlib-{zlib.ZLIB_RUNTIME_VERSION}-{GZIP_LEVEL}"
+            # What is spliced depends on its wheel alone; the rest depends on zlib.
+            return f"gzip-members-{GZIP_VERSION}-{SPLICE_FROM}-zlib-{zlib.ZLIB_RUNTIME_VERSION}-{GZIP_LEVEL}"
         return "none"
 
     @classmethod
@@ -78,8 +80,7 @@ def compressor(compression: Compression) -> Compressor:
         # memory, and the bytes would be others.
         return zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True, write_content_size=False).compressobj()
     if compression is Compression.GZIP:
-        # wbits 31 writes a gzip header with no name and a zero time.
-        return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)
+        return GzipMembers()
     return _Plain()
 
 

@@ -7,7 +7,7 @@ key up in the cache and, only where it is unknown, writes the layer. A rebuild i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, Protocol
@@ -15,7 +15,8 @@ from typing import Any, BinaryIO, Protocol
 from lightship.cache import BlobWriter, Cache
 from lightship.errors import IntegrityError
 from lightship.layers.compression import Compression, compressor, decompressed
-from lightship.layers.tar import TarWriter
+from lightship.layers.gzip_members import GzipMembers
+from lightship.layers.tar import Deflated, TarWriter
 
 
 class Recipe(Protocol):
@@ -164,6 +165,20 @@ class _LayerStream:
         self._pending_size += len(data)
         if self._pending_size >= 1 << 18:
             self._pass_on()
+
+    def splice(self, pieces: Iterable[Deflated], crc: int, size: int, /) -> None:
+        """Content in its compressed form: kept as it is in gzip, inflated and compressed anew elsewhere."""
+        if not isinstance(self._compressor, GzipMembers):
+            for piece in pieces:
+                self.write(piece.plain)
+            return
+        self._pass_on()
+        self._blob.write(self._compressor.begin_member())
+        for piece in pieces:
+            self._hash.update(piece.plain)
+            self._blob.write(piece.stored)
+        self._blob.write(self._compressor.end_member(crc, size))
+        self.size += size
 
     def finish(self) -> None:
         self._pass_on()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from lightship.errors import IntegrityError
 
@@ -24,6 +24,22 @@ class Sink(Protocol):
     """Where the bytes of a tar stream go."""
 
     def write(self, data: bytes, /) -> object: ...
+
+
+class Deflated(NamedTuple):
+    """A piece of a file's content, and the raw deflate bytes read for it. Either may be empty."""
+
+    plain: bytes
+    stored: bytes
+
+
+@runtime_checkable
+class Splicer(Protocol):
+    """A sink that may take content in its compressed form (layers/gzip_members.py says when that is of use)."""
+
+    def splice(self, pieces: Iterable[Deflated], crc: int, size: int, /) -> None:
+        """Write content whose CRC-32 and size in bytes are these; `pieces` raises where they are not."""
+        ...
 
 
 class TarWriter:
@@ -75,8 +91,23 @@ class TarWriter:
         if seen != size:
             more = "more than " if seen > size else f"{seen} of "
             raise IntegrityError(f"The content of /{path} has {more}{size} bytes.")
-        if padding := -size % BLOCK:
-            self._emit(bytes(padding))
+        self._pad(size)
+
+    def deflated(self, path: str, size: int, crc: int, pieces: Iterable[Deflated], *, mode: int = FILE_MODE) -> None:
+        """Add a regular file that is at hand as one whole deflate stream.
+
+        `pieces` must raise before it ends where the content has not this size in bytes and this CRC-32, or where the
+        stream is not whole: the compressed bytes go into the layer as they are.
+        """
+        if not isinstance(self._sink, Splicer):
+            self.file(path, size, (piece.plain for piece in pieces), mode=mode)
+            return
+        path = self._checked(path)
+        self._announce(path)
+        self._header(path, tarfile.REGTYPE, mode=mode, size=size)
+        self._sink.splice(pieces, crc, size)
+        self._written += size
+        self._pad(size)
 
     def content(self, path: str, content: bytes, *, mode: int = FILE_MODE, uid: int = 0, gid: int = 0) -> None:
         """Add a regular file whose content is at hand."""
@@ -131,6 +162,10 @@ class TarWriter:
         entry.mode, entry.uid, entry.gid = mode, uid, gid
         entry.size, entry.mtime, entry.linkname = size, EPOCH, target
         self._emit(entry.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
+
+    def _pad(self, size: int) -> None:
+        if padding := -size % BLOCK:
+            self._emit(bytes(padding))
 
     def _emit(self, data: bytes) -> None:
         self._sink.write(data)

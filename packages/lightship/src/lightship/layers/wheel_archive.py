@@ -24,7 +24,8 @@ from typing import BinaryIO
 from packaging.utils import canonicalize_name
 
 from lightship.errors import IntegrityError
-from lightship.layers.tar import safe_path
+from lightship.layers.gzip_members import SPLICE_FROM
+from lightship.layers.tar import Deflated, safe_path
 
 _PIECE = 1 << 20  # bytes read from the wheel at a time, and given out at a time
 _SMALL_LIMIT = 64 << 20  # bytes; no metadata file of a real wheel comes near (torch's RECORD has 2 MB)
@@ -53,6 +54,11 @@ class Member:
     size: int
     executable: bool
     entry: zipfile.ZipInfo
+
+    @property
+    def worth_splicing(self) -> bool:
+        """Whether a gzip layer takes the member's deflate stream as it is."""
+        return self.entry.compress_type == zipfile.ZIP_DEFLATED and self.entry.compress_size >= SPLICE_FROM
 
 
 class WheelArchive:
@@ -87,16 +93,20 @@ class WheelArchive:
 
     def pieces(self, member: Member) -> Iterator[bytes]:
         """The content of a member; its size, its CRC-32 and RECORD's hash are checked by the time it ends."""
+        return (piece.plain for piece in self.deflated(member) if piece.plain)
+
+    def deflated(self, member: Member) -> Iterator[Deflated]:
+        """The same, each piece with the deflate bytes that it came from (none of a member that is stored plainly)."""
         expected = self.record.get(member.path)
         hashed = hashlib.new(expected[0]) if expected else None
         crc = size = 0
         for piece in self._inflated(member):
-            size += len(piece)
+            size += len(piece.plain)
             if size > member.size:
                 break
-            crc = zlib.crc32(piece, crc)
+            crc = zlib.crc32(piece.plain, crc)
             if hashed:
-                hashed.update(piece)
+                hashed.update(piece.plain)
             yield piece
         if size != member.size or crc != member.entry.CRC:
             raise self.wrong(f"holds {member.path} with another size or checksum than it declares")
@@ -135,7 +145,7 @@ class WheelArchive:
         if member is None or member.size > _SMALL_LIMIT:
             raise self.wrong("has no readable RECORD")
         # RECORD has no hash of itself; reading it through `read` would look for one.
-        text = b"".join(self._inflated(member)).decode("utf-8", "replace")
+        text = b"".join(piece.plain for piece in self._inflated(member)).decode("utf-8", "replace")
         hashes: dict[str, tuple[str, bytes]] = {}
         try:
             for row in csv.reader(text.splitlines()):
@@ -191,7 +201,7 @@ class WheelArchive:
             seen.add(path)
             yield Member(path, entry.file_size, bool(mode & 0o111), entry)
 
-    def _inflated(self, member: Member) -> Iterator[bytes]:
+    def _inflated(self, member: Member) -> Iterator[Deflated]:
         """The bytes of a member, at most a little more than it declares; not yet checked."""
         entry = member.entry
         self._file.seek(entry.header_offset)
@@ -208,23 +218,28 @@ class WheelArchive:
         if method == zipfile.ZIP_STORED:
             while left and (piece := self._file.read(min(left, _PIECE))):
                 left -= len(piece)
-                yield piece
+                yield Deflated(piece, b"")
         else:
             yield from self._inflate(left, member)
 
-    def _inflate(self, left: int, member: Member) -> Iterator[bytes]:
+    def _inflate(self, left: int, member: Member) -> Iterator[Deflated]:
         stream = zlib.decompressobj(-zlib.MAX_WBITS)
         given = 0
         try:
             while left and not stream.eof and (piece := self._file.read(min(left, _PIECE))):
                 left -= len(piece)
+                stored = piece
                 while piece and given <= member.size:
                     out = stream.decompress(piece, 4 * _PIECE)
                     piece = stream.unconsumed_tail
                     given += len(out)
-                    if out:
-                        yield out
-            if tail := stream.flush():
-                yield tail
+                    yield Deflated(out, stored)
+                    stored = b""
+            if given <= member.size and (tail := stream.flush()):
+                given += len(tail)
+                yield Deflated(tail, b"")
         except zlib.error as error:
             raise self.wrong(f"holds a damaged {member.path}: {error}") from error
+        # The size says enough of a member that is too large. Any other stream is whole: a gzip layer keeps it.
+        if given <= member.size and (not stream.eof or left or stream.unused_data):
+            raise self.wrong(f"holds {member.path}, whose compressed data ends elsewhere than it says")

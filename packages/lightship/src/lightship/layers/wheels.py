@@ -23,7 +23,7 @@ from lightship.layers.environment import PREFIX, PYTHON, Environment
 from lightship.layers.layer import recipe_key
 from lightship.layers.prune import VERSION as PRUNE_VERSION
 from lightship.layers.prune import Level, pruned
-from lightship.layers.tar import TarWriter
+from lightship.layers.tar import Deflated, TarWriter
 from lightship.layers.wheel_archive import Member, WheelArchive
 from lightship.progress import Progress, Silent, Task
 
@@ -144,10 +144,20 @@ class _Entry:
         return (self._content,) if isinstance(self._content, bytes) else self.owner.archive.pieces(self._content)
 
     def write(self, path: str, tar: TarWriter, task: Task) -> None:
-        hashed = hashlib.sha256()
-        tar.file(path, self.size, _hashing(self.chunks(), hashed), mode=self._mode)
-        self.owner.hashes[path] = (hashed.digest(), self.size)
-        task.advance(len(self._content) if isinstance(self._content, bytes) else self._content.entry.compress_size)
+        content = self._content
+        if isinstance(content, bytes):
+            tar.content(path, content, mode=self._mode)
+            self.owner.hashes[path] = (hashlib.sha256(content).digest(), len(content))
+            task.advance(len(content))
+            return
+        archive, hashed = self.owner.archive, hashlib.sha256()
+        pieces = _hashing(archive.deflated(content), hashed)
+        if content.worth_splicing:
+            tar.deflated(path, content.size, content.entry.CRC, pieces, mode=self._mode)
+        else:
+            tar.file(path, content.size, (piece.plain for piece in pieces), mode=self._mode)
+        self.owner.hashes[path] = (hashed.digest(), content.size)
+        task.advance(content.entry.compress_size)
 
 
 class _Installed:
@@ -238,10 +248,10 @@ class _Installed:
         return up + path.removeprefix(PREFIX + "/")
 
 
-def _hashing(chunks: Iterable[bytes], hashed: hashlib._Hash) -> Iterator[bytes]:
-    for chunk in chunks:
-        hashed.update(chunk)
-        yield chunk
+def _hashing(pieces: Iterable[Deflated], hashed: hashlib._Hash) -> Iterator[Deflated]:
+    for piece in pieces:
+        hashed.update(piece.plain)
+        yield piece
 
 
 def _urlsafe(digest: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,10 @@ from lightship.cli import options
 from lightship.cli.build import document, show
 from lightship.cli.display import Display
 from lightship.cli.serving import serve_until_interrupted
+
+if TYPE_CHECKING:
+    from lightship.build import Build
+    from lightship.verify import Proof
 
 
 @click.command()
@@ -79,14 +83,14 @@ def command(
             sys.stdout.flush()
         else:
             show(display, built)
-            _tell(display, built.reference, runner.name, url, proof, once=once)
+            _tell(display, built, runner.name, url, proof, once=once)
         if not once:
             serve_until_interrupted(proof.container)
     finally:
         proof.container.stop()
 
 
-def _tell(display: Display, reference: str, engine: str, url: str, proof: Any, *, once: bool) -> None:
+def _tell(display: Display, built: Build, engine: str, url: str, proof: Proof, *, once: bool) -> None:
     import json
 
     ready = f"ready after {proof.seconds_to_ready:.2f} s"
@@ -95,6 +99,9 @@ def _tell(display: Display, reference: str, engine: str, url: str, proof: Any, *
         display.line(f"answer {json.dumps(proof.answer)}")
     else:
         display.line(f"[green]healthy[/] in {engine}: {ready}; a golden.json would prove its answer too")
-    display.line(f"[dim]file: lightship build -o image.tar    run: lightship run {reference}[/]")
+    display.line(f"[dim]run:  lightship run {built.reference}[/]")
+    display.line("[dim]file: lightship build -o image.tar[/]")
+    copy = f"skopeo copy --preserve-digests oci:{built.layout} docker://REGISTRY/{built.reference}"
+    display.wide_line(f"[dim]push: {copy}[/]")
     if not once:
         display.line(f"serving [bold]{url}[/]; Ctrl-C stops it")

@@ -40,7 +40,7 @@ class Compression(StrEnum):
         """What decides the compressed bytes besides the content."""
         if self is Compression.ZSTD:
             version = ".".join(map(str, zstandard.ZSTD_VERSION))
-            return f"zstd-{version}-{ZSTD_LEVEL}"
+            return f"zstd-{version}-{ZSTD_LEVEL}-one-thread"  # workers would write other bytes
         if self is Compression.GZIP:
             # What is spliced depends on its wheel alone; the rest depends on zlib.
             return f"gzip-members-{GZIP_VERSION}-{SPLICE_FROM}-zlib-{zlib.ZLIB_RUNTIME_VERSION}-{GZIP_LEVEL}"

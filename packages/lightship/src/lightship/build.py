@@ -32,6 +32,7 @@ from lightship.serve_config import serve_config
 from lightship.session import Session
 
 HUGE = 64 << 20  # bytes of wheels in a layer, from which on its bytecode is compiled by several processes
+COMPILERS = 2  # processes for such a layer; each may take 90 MB, and memory is to stay flat on large machines too
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _wheel_recipes(
     compiler: Callable[..., AbstractContextManager[Compiler]],
     session: Session,
 ) -> list[WheelsRecipe]:
-    """One recipe for each layer of wheels. A huge one is compiled by all cores, because it is what all wait for."""
+    """One recipe for each layer of wheels. A huge one is compiled by two processes: all wait for it."""
 
     def source(name: str, version: str, file: str, sha256: str, size: int) -> WheelSource:
         return WheelSource(name, version, file, sha256, size, partial(session.cache.blob_path, f"sha256:{sha256}"))
@@ -158,7 +159,7 @@ def _wheel_recipes(
     recipes = []
     for layer in group(wheels):
         huge = sum(wheel.size for wheel in layer) >= HUGE
-        open_compiler = partial(compiler, jobs=session.jobs) if huge else compiler
+        open_compiler = partial(compiler, jobs=COMPILERS) if huge else compiler
         recipes.append(WheelsRecipe(layer, environment, level, open_compiler, session.progress))
     return recipes
 

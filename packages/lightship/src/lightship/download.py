@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from lightship.cache import Cache, storing
 from lightship.errors import IntegrityError, LightshipError, NetworkError
 from lightship.session import Session
-from lightship.transfer import CONNECTIONS, Reader
+from lightship.transfer import CONNECTIONS, USUAL_PATIENCE, Login, Patience, Reader
 from lightship.transport import Credentials, TransferError, masked
 
 if TYPE_CHECKING:
@@ -58,14 +58,16 @@ def download_all(
     *,
     title: str | None = None,
     credentials: Credentials | None = None,
-    headers: Mapping[str, str] | None = None,
+    login: Login | None = None,
+    patience: Patience = USUAL_PATIENCE,
 ) -> dict[str, Path]:
     """Fetch what the cache does not hold yet.
 
     Args:
         title: What is being fetched as a whole, for the progress display.
         credentials: User names and passwords by origin, for URLs that carry none.
-        headers: Sent with every request; an Authorization is not sent on to where a redirect leads.
+        login: Its headers are sent with every request; an Authorization is not sent on to where a redirect leads.
+        patience: How often to try again.
 
     Returns: the blob of each download in the cache, by its sha256.
 
@@ -79,7 +81,10 @@ def download_all(
         sizes = [download.size for download in missing]
         total = sum(size for size in sizes if size is not None) if None not in sizes else None
         name = title or (missing[0].title if len(missing) == 1 else f"{len(missing)} files")
-        with session.progress.task(name, total) as task, closing(Reader(session, credentials, headers)) as reader:
+        with (
+            session.progress.task(name, total) as task,
+            closing(Reader(session, credentials, login=login, patience=patience)) as reader,
+        ):
             _all_of(missing, reader, cache, task.advance)
     return {sha256: cache.blob_path(download.digest) for sha256, download in wanted.items()}
 
@@ -92,6 +97,7 @@ def fetch_bytes(
     accept: str | None = None,
     credentials: Credentials | None = None,
     headers: Mapping[str, str] | None = None,
+    patience: Patience = USUAL_PATIENCE,
 ) -> bytes:
     """The content of a URL, at most `limit` bytes; the caller verifies it.
 
@@ -107,7 +113,7 @@ def fetch_bytes(
                 raise TransferError(f"more than the {limit} bytes that are reasonable", "corrupt")
 
     asked = dict(headers or {}) | ({"Accept": accept} if accept else {})
-    with closing(Reader(session, credentials, asked)) as reader:
+    with closing(Reader(session, credentials, asked, patience=patience)) as reader:
         try:
             reader.read(url, collect, lambda: 0)
         except TransferError as error:

@@ -10,8 +10,9 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from lightship.cache import CHUNK
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 CONNECTIONS = 8  # at once; more gains nothing on one host and looks like an attack to some mirrors
 ATTEMPTS = 4  # per URL without any progress
 _FIRST_PAUSE = 0.25  # seconds before the second attempt; doubles from there
+_DOUBLINGS = 4
 _LONGEST_PAUSE = 20.0  # seconds, also where the server asks for more
 _PIECE = 1 << 18  # bytes read at a time, so that progress is seen on slow lines
 _WORTH_A_RETRY = 1 << 20  # bytes of progress after which a connection has earned a fresh set of attempts
@@ -33,21 +35,113 @@ _RANGE_NOT_SATISFIABLE = 416
 _T = TypeVar("_T")
 
 
+class Login(Protocol):
+    """Headers that let us in, and that may have to be renewed while much is read. Safe for several threads."""
+
+    def headers(self) -> Mapping[str, str]:
+        """What to send with a request."""
+        ...
+
+    def renew(self, refused: Mapping[str, str], challenge: str | None) -> bool:
+        """Make other headers than those that a 401 refused; False where there are none."""
+        ...
+
+    def accepted(self) -> None:
+        """Hear that the headers were good for something."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Headers that stay as they are."""
+
+    fixed: Mapping[str, str]
+
+    def headers(self) -> Mapping[str, str]:
+        return self.fixed
+
+    def renew(self, refused: Mapping[str, str], challenge: str | None) -> bool:
+        return False
+
+    def accepted(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often to try without any progress, and how often of these after wrong bytes."""
+
+    attempts: int = ATTEMPTS
+    wrong_bytes: int = 0
+
+
+USUAL_PATIENCE = Patience()
+LONG_PATIENCE = Patience(attempts=8, wrong_bytes=3)  # a registry that fails a fifth of its requests is of use
+
+
+class Retry:
+    """Tries again where that may help, with pauses that grow and differ, until it is stopped."""
+
+    def __init__(self, patience: Patience = USUAL_PATIENCE) -> None:
+        self._patience = patience
+        self._stop = threading.Event()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """End the pauses and allow no further attempt."""
+        self._stop.set()
+
+    def __call__(self, attempt: Callable[[], _T], received: Callable[[], int] = lambda: 0) -> _T:
+        """What `attempt` returns, tried again: the more it has received, the more patiently.
+
+        The last `TransferError` is raised as one that is not to be retried by anybody else.
+        """
+        failed = corrupt = 0
+        best = received()
+        while True:
+            try:
+                return attempt()
+            except TransferError as error:
+                failed = 1 if received() >= best + _WORTH_A_RETRY else failed + 1
+                best = max(best, received())
+                corrupt += error.kind == "corrupt"
+                allowed = self._patience.attempts if error.connected else ATTEMPTS
+                again = error.retry or (error.kind == "corrupt" and corrupt <= self._patience.wrong_bytes)
+                if not again or failed >= allowed or self._stop.wait(_pause(error, failed)):
+                    error.retry = False
+                    raise
+
+
+def _pause(error: TransferError, failed: int) -> float:
+    pause = _FIRST_PAUSE * float(1 << min(failed - 1, _DOUBLINGS)) * random.uniform(0.5, 1.5)  # noqa: S311
+    return min(max(error.wait, pause), _LONGEST_PAUSE)
+
+
 class Reader:
     """Reads URLs, again where that may help, until it is closed."""
 
     def __init__(
-        self, session: Session, credentials: Credentials | None, headers: Mapping[str, str] | None = None
+        self,
+        session: Session,
+        credentials: Credentials | None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        login: Login | None = None,
+        patience: Patience = USUAL_PATIENCE,
     ) -> None:
         self._transport = Transport(session.environ, CONNECTIONS, credentials)
         self._headers = dict(headers or {})
+        self._login = login or Fixed({})
+        self.again = Retry(patience)
         self._offline = session.offline
-        self._stop = threading.Event()
         self._open_responses: set[BaseHTTPResponse] = set()
 
     def close(self) -> None:
         """Stop what is under way in other threads, without waiting for a slow server, and close all connections."""
-        self._stop.set()
+        self.again.stop()
         for response in tuple(self._open_responses):
             with suppress(OSError, ValueError, RuntimeError):  # it may end by itself at this very moment
                 response.shutdown()
@@ -64,21 +158,6 @@ class Reader:
 
         self.again(attempt, received)
 
-    def again(self, attempt: Callable[[], _T], received: Callable[[], int] = lambda: 0) -> _T:
-        """What `attempt` returns, tried again where that may help: the more it has received, the more patiently."""
-        failed, best = 0, received()
-        while True:
-            try:
-                return attempt()
-            except TransferError as error:
-                failed = 1 if received() >= best + _WORTH_A_RETRY else failed + 1
-                best = max(best, received())
-                if not error.retry or failed >= ATTEMPTS:
-                    raise
-                pause = max(error.wait, _FIRST_PAUSE * 2 ** (failed - 1) * random.uniform(0.5, 1.5))  # noqa: S311
-                if self._stop.wait(min(pause, _LONGEST_PAUSE)):
-                    raise
-
     def size(self, url: str) -> int | None:
         """How many bytes lie at a URL; None where the server does not say. Asks by HEAD, else for the first byte."""
         if (path := local_path(url)) is not None:
@@ -87,12 +166,12 @@ class Reader:
         if self._offline:
             raise TransferError("offline and not in the cache", "unreachable")
         try:
-            with closing(self._transport.open(url, self._headers, method="HEAD")) as response:
+            with closing(self._open_url(url, method="HEAD")) as response:
                 return _number(response.headers.get("Content-Length", "")) or None
         except TransferError as error:
             if error.status not in _ONLY_GET:
                 raise
-        with closing(self._transport.open(url, self._headers | {"Range": "bytes=0-0"})) as response:
+        with closing(self._open_url(url, {"Range": "bytes=0-0"})) as response:
             if response.status == 206:
                 return _number(response.headers.get("Content-Range", "").rpartition("/")[2])
             return _number(response.headers.get("Content-Length", ""))
@@ -122,17 +201,37 @@ class Reader:
         if start:
             part = {"Range": f"bytes={start}-"} | ({"If-Range": tag} if tag else {})
             try:
-                return self._transport.open(url, self._headers | part)
+                return self._open_url(url, part)
             except TransferError as error:
                 if error.status != _RANGE_NOT_SATISFIABLE:
                     raise
-        return self._transport.open(url, self._headers)
+        return self._open_url(url)
+
+    def _open_url(self, url: str, more: Mapping[str, str] | None = None, method: str = "GET") -> BaseHTTPResponse:
+        return entered(
+            self._login,
+            lambda headers: self._transport.open(url, {**self._headers, **(more or {}), **headers}, method),
+        )
 
     def _pieces(self, read: Callable[[], bytes]) -> Iterator[bytes]:
         while piece := read():
-            if self._stop.is_set():
+            if self.again.stopped:
                 raise TransferError("stopped", "unreachable")
             yield piece
+
+
+def entered(login: Login, request: Callable[[Mapping[str, str]], _T]) -> _T:
+    """What `request(headers)` returns; asked anew with a renewed login where the last one was refused."""
+    while True:
+        headers = login.headers()
+        try:
+            answer = request(headers)
+        except TransferError as error:
+            if error.status != 401 or not login.renew(headers, error.challenge):
+                raise
+        else:
+            login.accepted()
+            return answer
 
 
 def local_path(url: str) -> Path | None:

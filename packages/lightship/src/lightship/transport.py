@@ -13,7 +13,7 @@ No message of this module holds a password or a query string (which is where sig
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
@@ -29,13 +29,18 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 60.0  # seconds without a byte
+SEND_TIMEOUT = 60.0  # seconds for one piece of a body to leave
+DIGEST_TIMEOUT = 600.0  # seconds until the answer to a body: some servers hash and move all of it first
 REDIRECTS = 10
-_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})  # answers that may be different in a moment
+MAX_DETAIL = 4 << 10  # bytes read of an answer that refuses
+# Answers that may be different in a moment; 499 and 522 are what proxies say for connections that broke.
+_RETRIED = frozenset({408, 425, 429, 499, 500, 502, 503, 504, 522})
 _GONE = frozenset({404, 410})
 _PORTS = {"http": 80, "https": 443}
 
 Credentials = Mapping[str, tuple[str, str]]  # origin (see `origin_of`) -> user name, password
 Kind = Literal["gone", "refused", "unreachable", "corrupt"]
+Body = Callable[[], Iterable[bytes]]  # gives the pieces of a body from its beginning, each time it is called
 
 
 class TransferError(Exception):
@@ -48,6 +53,8 @@ class TransferError(Exception):
         wait: Seconds that the server asked us to wait.
         status: The HTTP status, where there was one.
         challenge: What the server wants to see as credentials (the WWW-Authenticate header), where it said so.
+        detail: The beginning of the refusing answer's body. It comes from outside: never shown as it is.
+        connected: Whether there was a server at all; where there is none, patience is of little use.
     """
 
     def __init__(
@@ -59,6 +66,8 @@ class TransferError(Exception):
         wait: float = 0,
         status: int | None = None,
         challenge: str | None = None,
+        detail: bytes = b"",
+        connected: bool = True,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -67,6 +76,8 @@ class TransferError(Exception):
         self.wait = wait
         self.status = status
         self.challenge = challenge
+        self.detail = detail
+        self.connected = connected
 
 
 class Transport:
@@ -85,28 +96,39 @@ class Transport:
         for pool in self._pools.values():
             pool.clear()
 
-    def open(self, url: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> BaseHTTPResponse:
-        """The answer to a request, 200 or 206, its body not read yet. The caller closes it.
+    def open(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        method: str = "GET",
+        *,
+        body: Body | None = None,
+        accepted: Collection[int] = (200, 206),
+    ) -> BaseHTTPResponse:
+        """The answer to a request, of a status that is accepted, its body not read yet. The caller closes it.
 
         An Authorization among the headers takes the place of other credentials, and goes to the URL's origin only.
+
+        Args:
+            body: What to send, with a Content-Length among the headers; sent anew where a redirect leads.
 
         Raises `TransferError` for any other answer, and for none.
         """
         asked = {"User-Agent": f"lightship/{__version__}", "Accept-Encoding": "identity", **(headers or {})}
         for _ in range(REDIRECTS + 1):
-            response = self._request(method, url, asked)
-            if response.status in (200, 206):
+            response = self._request(method, url, asked, body)
+            if response.status in accepted:
                 return response
-            response.close()
             location = response.headers.get("Location")
-            if response.status not in (301, 302, 303, 307, 308) or not location:
+            if response.status not in _redirects(method) or not location:
                 raise _refusal(response)
+            response.close()
             origin, url = origin_of(url), _redirected(url, location)
             if origin_of(url) != origin:
                 asked.pop("Authorization", None)
         raise TransferError(f"redirected more than {REDIRECTS} times", "refused")
 
-    def _request(self, method: str, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
+    def _request(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> BaseHTTPResponse:
         import urllib3
 
         split = urlsplit(url)
@@ -120,11 +142,15 @@ class Transport:
                 method,
                 without_credentials(url),
                 headers=sent,
+                body=body() if body else None,
                 preload_content=False,
                 decode_content=False,
                 redirect=False,
                 retries=False,
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
+                # urllib3 takes the time to connect as the time to send, too
+                timeout=urllib3.Timeout(connect=SEND_TIMEOUT, read=DIGEST_TIMEOUT)
+                if body
+                else urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
             )
         except urllib3.exceptions.HTTPError as error:
             raise connection_failure(error) from error
@@ -291,7 +317,13 @@ def _redirected(url: str, location: str) -> str:
 # Failures in words
 
 
+def _redirects(method: str) -> tuple[int, ...]:
+    """The answers that send a request elsewhere as it is (RFC 9110, 15.4: the others may turn it into a GET)."""
+    return (301, 302, 303, 307, 308) if method in ("GET", "HEAD") else (307, 308)
+
+
 def _refusal(response: BaseHTTPResponse) -> TransferError:
+    """The error for an answer, which is closed."""
     status = response.status
     reason = f"HTTP {status} {response.reason or ''}".strip()
     if status in (401, 403):
@@ -306,7 +338,23 @@ def _refusal(response: BaseHTTPResponse) -> TransferError:
         wait=float(wait) if wait.isascii() and wait.isdigit() else 0,
         status=status,
         challenge=response.headers.get("WWW-Authenticate"),
+        detail=_beginning(response),
     )
+
+
+def _beginning(response: BaseHTTPResponse) -> bytes:
+    from urllib3.exceptions import HTTPError
+
+    try:
+        content = response.read(MAX_DETAIL, decode_content=False)
+        if response.read(1, decode_content=False):
+            response.close()
+        else:
+            response.release_conn()
+    except (HTTPError, OSError):
+        response.close()
+        return b""
+    return content
 
 
 def connection_failure(error: Exception) -> TransferError:
@@ -326,7 +374,8 @@ def connection_failure(error: Exception) -> TransferError:
     )
     for kind, reason in reasons:
         if isinstance(error, kind):
-            return TransferError(reason, "unreachable", retry=True)
+            connected = isinstance(error, exceptions.ReadTimeoutError)
+            return TransferError(reason, "unreachable", retry=True, connected=connected)
     return TransferError("the connection broke", "unreachable", retry=True)
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "build": "Build the image.",
     "run": "Run the image and wait until it is ready.",
     "up": "Build, run, ask the golden request, compare the answer.",
+    "push": "Build the image and bring it into a registry.",
     "inspect": "Show what an image holds, and who brought it.",
     "diff": "Show what changed between two images.",
     "cache": "Show the cache, or make it smaller.",

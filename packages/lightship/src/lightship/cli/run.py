@@ -52,7 +52,7 @@ def command(
 
     display = Display(quiet, as_json)
     with options.session(display) as session:
-        found = _image(image, session)
+        found = find_image(image, session)
         runner = choose(engines(session), None if engine == "auto" else engine)
         proof = prove(
             found,
@@ -84,7 +84,8 @@ def command(
         proof.container.stop()
 
 
-def _image(name: str, session: Session) -> Image:
+def find_image(name: str, session: Session) -> Image:
+    """An image that was built here by its name, or one from a layout, `oci:DIR`."""
     from lightship.oci import read_layout_image
 
     if name.startswith("oci:"):

@@ -101,7 +101,6 @@ def _tell(display: Display, built: Build, engine: str, url: str, proof: Proof, *
         display.line(f"[green]healthy[/] in {engine}: {ready}; a golden.json would prove its answer too")
     display.line(f"[dim]run:  lightship run {built.reference}[/]")
     display.line("[dim]file: lightship build -o image.tar[/]")
-    copy = f"skopeo copy --preserve-digests oci:{built.layout} docker://REGISTRY/{built.reference}"
-    display.wide_line(f"[dim]push: {copy}[/]")
+    display.line(f"[dim]push: lightship push REGISTRY/{built.reference}[/]")
     if not once:
         display.line(f"serving [bold]{url}[/]; Ctrl-C stops it")

@@ -1,9 +1,10 @@
 """OCI images: values and their documents, and the places where they are written to and read from.
 
 `image` makes images; `layout` and `archive` write them; `stored` reads back those that were built here; `published`
-reads what others published, from a layout or from a `registry` by its `name` and with the user's `credentials`. May
-import `layers`, `cache`, `session`, `progress`, `download`, `transport` and `errors`; knows nothing of projects,
-plans, bases or engines. The registry client is imported where it is used, because HTTP takes long to load.
+reads what others published, from a layout or from a `registry` by its `name` and with the user's `credentials`;
+`push` brings images into one, by `upload` into a `repository`. May import `layers`, `cache`, `session`, `progress`,
+`download`, `transfer`, `transport` and `errors`; knows nothing of projects, plans, bases or engines. The registry
+client is imported where it is used, because HTTP takes long to load.
 """
 
 from lightship.oci.archive import write_archive

@@ -12,7 +12,7 @@ import base64
 import binascii
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
@@ -23,7 +23,8 @@ from lightship.download import fetch_bytes
 from lightship.errors import NetworkError, ProjectError
 from lightship.oci.name import Reference, is_loopback
 from lightship.session import Session
-from lightship.transport import masked
+from lightship.transfer import LONG_PATIENCE, Retry
+from lightship.transport import TransferError, masked
 
 HELPER_TIMEOUT = 30  # seconds; a helper may ask a key ring, and the user that key ring's password
 MAX_TOKEN_REPLY = 64 << 10  # bytes
@@ -156,11 +157,22 @@ def _ask_helper(name: str, registry: str, environ: Mapping[str, str]) -> Account
     return Account(reply.username, reply.secret) if reply.username else None
 
 
-def authorization(challenge: str, reference: Reference, account: Account | None, session: Session) -> str | None:
-    """The Authorization header that answers a registry's challenge for pulling; None where there is no account.
+def authorization(
+    challenge: str,
+    reference: Reference,
+    account: Account | None,
+    session: Session,
+    *,
+    scopes: Sequence[str],
+    plain_http: bool = False,
+) -> str | None:
+    """The Authorization header that answers a registry's challenge; None where there is no account.
 
     Args:
         challenge: The `WWW-Authenticate` header of its 401.
+        scopes: What the token shall allow, such as `repository:team/iris:pull`; the most wanted first, because some
+            registries read only that one.
+        plain_http: Whether the user lets this registry be spoken to without TLS.
 
     Raises: `NetworkError` where the registry's token service does not give a token.
     """
@@ -172,34 +184,50 @@ def authorization(challenge: str, reference: Reference, account: Account | None,
             f"The registry {reference.registry} wants credentials of the kind {scheme!r}, not known here."
         )
     parameters = {a or c: b or d for a, b, c, d in _PARAMETER.findall(rest)}
-    return f"Bearer {_token(parameters, reference, account, session)}"
+    realm = _trusted_realm(parameters.get("realm", ""), reference, plain_http=plain_http)
+    query = [("service", service)] if (service := parameters.get("service")) else []
+    query += [("scope", scope) for scope in scopes]
+    return f"Bearer {_token(realm, query, reference, account, session)}"
 
 
-def _token(parameters: Mapping[str, str], reference: Reference, account: Account | None, session: Session) -> str:
-    realm = parameters.get("realm", "")
+def _trusted_realm(realm: str, reference: Reference, *, plain_http: bool) -> str:
+    """The address of the token service, where a password may be sent to it."""
     try:
         split = urlsplit(realm)
     except ValueError:
         split = urlsplit("")
     local = is_loopback(split.netloc) and is_loopback(reference.host)
+    local |= plain_http and split.netloc == reference.host
     trusted = split.scheme == "https" or (split.scheme == "http" and local)
     if not trusted or not split.hostname:
         raise NetworkError(
             f"The registry {reference.registry} sends its users to {masked(realm)!r} for a token, "
             "which is no https address; no password is sent there."
         )
-    query = {"service": parameters.get("service", ""), "scope": f"repository:{reference.repository}:pull"}
+    return realm
+
+
+def _token(
+    realm: str, query: list[tuple[str, str]], reference: Reference, account: Account | None, session: Session
+) -> str:
     if account and account.identity_token:
         raise NetworkError(
-            f"The account for {reference.registry} is an identity token, which cannot be used for pulling yet.",
+            f"The account for {reference.registry} is an identity token, which cannot be used yet.",
             hint="Log in with a user name and an access token: `docker login REGISTRY`.",
         )
-    url = f"{realm}{'&' if split.query else '?'}{urlencode({k: v for k, v in query.items() if v}, quote_via=quote)}"
+    url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query, quote_via=quote)}"
     headers = {"Authorization": _basic(account)} if account else {}
-    content = fetch_bytes(url, session, limit=MAX_TOKEN_REPLY, headers=headers)
+
+    def attempt() -> _TokenReply:
+        content = fetch_bytes(url, session, limit=MAX_TOKEN_REPLY, headers=headers, patience=LONG_PATIENCE)
+        try:
+            return msgspec.json.decode(content, type=_TokenReply)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise TransferError("the answer is no JSON", "corrupt") from error
+
     try:
-        reply = msgspec.json.decode(content, type=_TokenReply)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        reply = Retry(LONG_PATIENCE)(attempt)
+    except TransferError as error:
         raise NetworkError(f"The token service of {reference.registry} gave an answer that is no JSON.") from error
     token = reply.token or reply.access_token
     if not token or not re.fullmatch(r"[\x21-\x7e]+", token):

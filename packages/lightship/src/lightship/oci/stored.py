@@ -91,6 +91,7 @@ def _image(published: PublishedImage, config: _Config, session: Session) -> Imag
     return Image(
         layers=tuple(replace(layer, unpacked_size=unpacked_size(layer, session)) for layer in layers),
         platform=Platform(config.architecture, config.os),
+        annotations=tuple(sorted((published.manifest.annotations or {}).items())),
         settings=Settings(
             entrypoint=tuple(container.entrypoint),
             command=tuple(container.cmd),

@@ -1,0 +1,102 @@
+"""`lightship push`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lightship.cli import options
+from lightship.cli.display import Display
+
+if TYPE_CHECKING:
+    from lightship.oci import Reference
+
+
+@click.command()
+@click.argument("destination", metavar="REGISTRY/NAME[:TAG]")
+@options.project
+@options.locking
+@click.option("--image", metavar="NAME:TAG | oci:DIR", help="Push what was built before; build nothing.")
+@click.option("--plain-http", is_flag=True, help="Speak to this registry without TLS.")
+@options.output
+def command(
+    destination: str,
+    target: Path,
+    offline: bool,
+    locked: bool,
+    upgrade: bool,
+    image: str | None,
+    plain_http: bool,
+    quiet: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Build the image and bring it into a registry. What the registry has already is not sent again.
+
+    \b
+    Examples:
+      lightship push registry.example.org/team/iris:1                 the project in this folder
+      lightship push registry.example.org/team/iris:1 examples/iris   the project in that folder
+      lightship push localhost:5000/iris --image iris:latest          what was built before, as it is
+
+    Accounts are those of `docker login` and `podman login`. Plain HTTP is spoken to this machine only, or as told.
+    """
+    from lightship.cli.run import find_image
+
+    reference = _destination(destination)
+    if image is not None and (target != Path() or locked or upgrade or any(chosen.values())):
+        raise click.UsageError("--image pushes what was built before; it takes no project and no options of one.")
+    display = Display(quiet, as_json)
+    with options.session(display, offline=offline) as session:
+        document: dict[str, Any] = {}
+        if image is not None:
+            found = find_image(image, session)
+        else:
+            from lightship.build import build
+            from lightship.cli.build import document as build_document
+
+            built = build(options.open_project(target, **chosen), session, locked=locked, upgrade=upgrade)
+            for warning in built.plan.warnings:
+                display.warn(warning)
+            found, document = built.image, build_document(built)
+        from lightship.oci.push import push_image  # after the build: loading HTTP takes as long as a build of nothing
+
+        started = time.monotonic()
+        pushed = push_image(found, reference, session, plain_http=plain_http)
+        seconds = time.monotonic() - started
+    counts = {outcome.value: pushed.count(outcome) for outcome in dict.fromkeys(pushed.blobs.values())}
+    if as_json:
+        display.document(
+            {
+                **document,
+                "reference": str(reference),
+                "digest": pushed.digest,
+                "blobs": counts,
+                "sent_bytes": pushed.sent_bytes,
+                "seconds_to_push": seconds,
+            }
+        )
+        return
+    from lightship.quantities import human_size
+
+    told = ", ".join(f"{count} {_WORDS[name]}" for name, count in counts.items())
+    display.line(f"pushed [bold]{reference}[/]: {human_size(pushed.sent_bytes)} in {seconds:.2f} s ({told})")
+    display.line(f"digest [bold]{pushed.digest}[/]")
+
+
+_WORDS = {"sent": "blobs sent", "mounted": "taken over from the base's repository", "there": "there already"}
+
+
+def _destination(text: str) -> Reference:
+    """Where to push to. A name without any registry or user means nobody's repository, so it is a slip."""
+    from lightship.oci import Reference
+
+    if "/" not in text:
+        raise click.UsageError(
+            f"{text!r} names no registry; write REGISTRY/NAME:TAG, "
+            f"such as localhost:5000/{text} or docker.io/USER/{text}."
+        )
+    return Reference.parse(text)

@@ -1,0 +1,164 @@
+"""An image into a registry: its blobs side by side, those that are there left alone, and last its manifest.
+
+The bytes come from the cache as they lie there; nothing is compressed or packed anew, so what a registry holds has
+the digests that the build has printed. After a change of code, the app's layer, the config and the manifest travel.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass
+
+from lightship.cache import file_digest
+from lightship.errors import IntegrityError, LightshipError, ProjectError
+from lightship.layers import Layer
+from lightship.oci.image import MANIFEST_TYPE, Image
+from lightship.oci.login import RegistryLogin
+from lightship.oci.name import Reference
+from lightship.oci.published import MAX_DOCUMENT
+from lightship.oci.repository import Repository, announced_digest
+from lightship.oci.upload import Blob, Outcome, upload
+from lightship.session import Session
+from lightship.transport import TransferError
+
+PARALLEL = 4  # uploads at once; more is taken for an attack by some registries, and one line is filled by fewer
+BASE_NAME = "org.opencontainers.image.base.name"  # image-spec annotations.md
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """An image that is in a registry.
+
+    Attributes:
+        reference: Where, by the tag.
+        digest: Of the manifest, as the registry confirmed it.
+        blobs: How each came there, by digest: the layers and the config.
+        sent_bytes: Bytes of blobs and the manifest that were sent.
+    """
+
+    reference: Reference
+    digest: str
+    blobs: dict[str, Outcome]
+    sent_bytes: int
+
+    def count(self, outcome: Outcome) -> int:
+        """How many blobs came there in one of the ways."""
+        return sum(found == outcome for found in self.blobs.values())
+
+
+def push_image(image: Image, reference: Reference, session: Session, *, plain_http: bool = False) -> Pushed:
+    """Push an image whose layers are in the cache.
+
+    Args:
+        reference: Registry, repository and tag.
+        plain_http: Speak to this registry without TLS; this machine's own addresses need no such permission.
+
+    Raises: `NetworkError`, `IntegrityError` where the registry or the cache holds other bytes than it should,
+        `ProjectError` where the reference has a digest.
+    """
+    if reference.digest:
+        raise ProjectError(
+            f"{reference} names an image by its digest, which a push cannot choose.",
+            hint=f"Leave @{reference.digest} away.",
+        )
+    blobs = _blobs(image, session)
+    mounts = _mounts(image, reference)
+    names = sorted({name for found in mounts.values() for name in found})
+    login = RegistryLogin(reference, session, actions="pull,push", mounted=names, plain_http=plain_http)
+    total = sum(blob.size for blob in blobs)
+    with (
+        closing(Repository(reference, session, login, connections=PARALLEL)) as repository,
+        session.progress.task(f"Pushing to {reference}", total) as task,
+    ):
+        outcomes = _upload_all(blobs, mounts, repository, session, task.advance)
+        _put_manifest(image, repository)
+    sent = sum(blob.size for blob in blobs if outcomes[blob.digest] is Outcome.SENT)
+    return Pushed(reference, image.digest, outcomes, sent + len(image.manifest))
+
+
+def _blobs(image: Image, session: Session) -> list[Blob]:
+    """Everything that the manifest names, once, the largest first."""
+    blobs = {layer.digest: _layer_blob(layer, session) for layer in image.layers}
+    config = image.config
+    blobs[image.config_digest] = Blob(image.config_digest, len(config), lambda: io.BytesIO(config), "the config")
+    return sorted(blobs.values(), key=lambda blob: -blob.size)
+
+
+def _layer_blob(layer: Layer, session: Session) -> Blob:
+    if not session.cache.has_blob(layer.digest, layer.size):
+        raise IntegrityError(f"The layer {layer.digest} is not in the cache any more.", hint="Build again.")
+    path = session.cache.blob_path(layer.digest)
+    return Blob(layer.digest, layer.size, lambda: path.open("rb"), f"{layer.kind} ({layer.title})")
+
+
+def _mounts(image: Image, reference: Reference) -> dict[str, tuple[str, ...]]:
+    """From which repositories of the same registry layers can be taken over: those of a base that came from there."""
+    annotations = dict(image.annotations)
+    if BASE_DIGEST not in annotations:
+        return {}
+    try:
+        base = Reference.parse(annotations.get(BASE_NAME, ""))
+    except ProjectError:
+        return {}
+    if base.registry != reference.registry or base.repository == reference.repository:
+        return {}
+    return {layer.digest: (base.repository,) for layer in image.layers if layer.kind == "base"}
+
+
+def _upload_all(
+    blobs: Sequence[Blob],
+    mounts: dict[str, tuple[str, ...]],
+    repository: Repository,
+    session: Session,
+    advance: Callable[[int], None],
+) -> dict[str, Outcome]:
+    def one(blob: Blob) -> Outcome:
+        try:
+            return upload(blob, repository, advance, mounted=mounts.get(blob.digest, ()))
+        except TransferError as error:
+            raise _failure(blob, error, repository, session) from error
+
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="push") as executor:
+        futures = {blob.digest: executor.submit(one, blob) for blob in blobs}
+        try:
+            done, waiting = wait(futures.values(), return_when=FIRST_EXCEPTION)
+            if waiting:
+                repository.again.stop()  # before the others are asked: what they say then is a consequence
+            for future in done:
+                future.result()
+        except BaseException:
+            repository.again.stop()
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+    return {digest: future.result() for digest, future in futures.items()}
+
+
+def _failure(blob: Blob, error: TransferError, repository: Repository, session: Session) -> LightshipError:
+    path = session.cache.blob_path(blob.digest)
+    if error.status == 400 and path.is_file() and file_digest(path) != blob.digest:
+        return IntegrityError(
+            f"The layer {blob.digest} is damaged in the cache; the registry refused it.",
+            hint="`lightship cache verify` removes what is damaged; then build again.",
+        )
+    return repository.failure(f"Could not push {blob.title} to {repository.reference}", error)
+
+
+def _put_manifest(image: Image, repository: Repository) -> None:
+    """Name the image by its tag, and see that the registry holds the manifest that we mean."""
+    path = f"manifests/{repository.reference.target}"
+    headers = {"Content-Type": MANIFEST_TYPE, "Content-Length": str(len(image.manifest))}
+
+    def attempt() -> bool:
+        url = repository.url(path)
+        answer = repository.send("PUT", url, headers, body=lambda: [image.manifest], accepted=(201,))
+        if announced_digest(answer) not in (None, image.digest):
+            raise TransferError(f"the registry says that it has got {announced_digest(answer)}", "corrupt")
+        return announced_digest(answer) is not None
+
+    what = f"Could not push the manifest of {repository.reference}"
+    if not repository.saying(what, lambda: repository.again(attempt)):
+        repository.document(f"manifests/{image.digest}", MAX_DOCUMENT, image.digest)

@@ -20,6 +20,7 @@ from lightship.layers.environment import Environment
 from lightship.layers.files import FileEntry, FilesRecipe
 from lightship.layers.grouping import group
 from lightship.layers.runtime import RuntimeRecipe
+from lightship.layers.weights import Weighed, WeightsFile, shards, weigh
 from lightship.layers.wheels import WheelSource, WheelsRecipe
 from lightship.lock import WheelsGoneError, fetch_wheels
 from lightship.locking import Locked, bring_up_to_date, replace_base
@@ -89,7 +90,7 @@ def build(project: Project, session: Session, *, locked: bool = False, upgrade: 
         base.fetch()
         image = assemble(plan, _measured(base, session), layers, session.environ)
         reference = f"{project.name}:{project.settings.image.tag}"
-        layout = write_layout(image, session.cache, session.cache.image_path(reference), name=reference)
+        layout = write_layout(image, session.cache, session.cache.image_path(reference), name=reference, sparse=True)
     return Build(plan, image, reference, layout, fitting.changes, phases)
 
 
@@ -99,22 +100,24 @@ def _base_and_layers(plan: Plan, locked: Locked, session: Session, phases: Phase
     environment = Environment(_interpreter_path(locked.base), locked.base.python_version)
     with ThreadPoolExecutor(session.jobs + 1, thread_name_prefix="lightship") as pool:
         base_future = pool.submit(_base, plan, locked.base, session, compression)
+        weights = _weights(plan, session, compression, pool)
         compiler = partial(_open_compiler, base_future.result, environment)
         wheels = _wheel_recipes(plan, locked, environment, compiler, session)
         with phases.phase("fetch"):
             _fetch(_uncached(wheels, session, compression), locked, plan, session)
-        recipes: list[tuple[Recipe, Compression]] = [
-            (environment, compression),
-            *((recipe, compression) for recipe in wheels),
-            (RuntimeRecipe(environment, compiler), compression),
-            *_project_recipes(plan, session, compression),
-        ]
+        recipes: list[Recipe] = [environment, *wheels, RuntimeRecipe(environment, compiler)]
         # Layers are begun while the base is still being made; only their bytecode has to wait for its Python.
-        futures = _materialise_all(recipes, session, pool)
+        futures = _materialise_all(recipes, session, compression, pool)
         with phases.phase("base"):
             base = base_future.result()
         with phases.phase("layers"):
-            layers = [future.result() for future in futures]
+            weighed = [future.result() for future in weights]
+            app = _app_recipe(plan, session, [entry for each in weighed for entry in each.files])
+            layers = [
+                *(future.result() for future in futures),
+                *(each.layer for each in weighed),
+                materialise(app, session.cache, compression),
+            ]
     return base, layers
 
 
@@ -172,24 +175,26 @@ def _fetch(missing: Sequence[WheelSource], locked: Locked, plan: Plan, session: 
         fetch_wheels(wheels, session, locked.lock.target, source=source, directory=plan.project.directory)
 
 
-def _project_recipes(plan: Plan, session: Session, compression: Compression) -> list[tuple[Recipe, Compression]]:
-    """The project's own layers: weights, plain because compressing them gains next to nothing, and the app."""
-    cache = session.cache
-    weights = tuple(FileEntry.of_file(f"{APP}/{file.path}", file.source, cache) for file in plan.weights_files)
+def _weights(
+    plan: Plan, session: Session, compression: Compression, pool: ThreadPoolExecutor
+) -> list[Future[Weighed]]:
+    files = [
+        WeightsFile(f"{APP}/{file.path}", file.source, file.size, file.executable) for file in plan.weights_files
+    ]
+    return [pool.submit(weigh, shard, session.cache, session.progress, compression) for shard in shards(files)]
+
+
+def _app_recipe(plan: Plan, session: Session, weights: Sequence[FileEntry]) -> FilesRecipe:
+    """The layer that changes most often: the project's own files, and the settings for the runtime."""
     app = [
-        FileEntry.of_file(f"{APP}/{file.path}", file.source, cache, executable=file.executable)
+        FileEntry.of_file(f"{APP}/{file.path}", file.source, session.cache, executable=file.executable)
         for file in plan.app_files
     ]
-    digests = {entry.path.removeprefix(f"{APP}/"): entry.digest for entry in weights + tuple(app)}
+    digests = {entry.path.removeprefix(f"{APP}/"): entry.digest for entry in (*weights, *app)}
     generated = serve_config(plan, digests)
     app += [FileEntry.of_bytes(f"{APP}/{path}", content) for path, content in generated.items()]
-    recipes: list[tuple[Recipe, Compression]] = []
-    if weights:
-        names = ", ".join(file.path for file in plan.weights_files)
-        recipes.append((FilesRecipe("weights", names, weights), Compression.NONE))
     title = f"{len(plan.app_files)} files of the project, settings" if plan.app_files else "settings"
-    recipes.append((FilesRecipe("app", title, tuple({entry.path: entry for entry in app}.values())), compression))
-    return recipes
+    return FilesRecipe("app", title, tuple({entry.path: entry for entry in app}.values()))
 
 
 def _uncached(wheels: Sequence[WheelsRecipe], session: Session, compression: Compression) -> list[WheelSource]:
@@ -199,16 +204,15 @@ def _uncached(wheels: Sequence[WheelsRecipe], session: Session, compression: Com
 
 
 def _materialise_all(
-    recipes: Sequence[tuple[Recipe, Compression]], session: Session, pool: ThreadPoolExecutor
+    recipes: Sequence[Recipe], session: Session, compression: Compression, pool: ThreadPoolExecutor
 ) -> list[Future[Layer]]:
     """All layers, in order; those that must be made are made side by side, the largest first."""
 
     def weight(number: int) -> int:
-        recipe, _ = recipes[number]
+        recipe = recipes[number]
         return sum(wheel.size for wheel in recipe.wheels) if isinstance(recipe, WheelsRecipe) else 0
 
     futures = {}
     for number in sorted(range(len(recipes)), key=weight, reverse=True):
-        recipe, compression = recipes[number]
-        futures[number] = pool.submit(materialise, recipe, session.cache, compression)
+        futures[number] = pool.submit(materialise, recipes[number], session.cache, compression)
     return [futures[number] for number in range(len(recipes))]

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lightship.assembled import Assembly
 from lightship.errors import IntegrityError, LightshipError, StorageError
 
 VERSION = "v1"
@@ -56,16 +57,39 @@ class Cache:
         return self.root / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
     def has_blob(self, digest: str, size: int | None = None) -> bool:
-        """Whether the blob is here (and has `size` bytes, where given)."""
+        """Whether the blob is here (and has `size` bytes, where given), stored or to be assembled."""
         path = self.blob_path(digest)
         try:
             found = path.stat()
         except (FileNotFoundError, NotADirectoryError):
-            return False
+            assembly = self.assembly(digest)
+            return assembly is not None and size in (None, assembly.size) and assembly.is_intact()
         if size is not None and found.st_size != size:
             return False
         _mark_used(path, found.st_mtime)
         return True
+
+    def is_stored(self, digest: str) -> bool:
+        """Whether the blob's bytes lie in this cache, instead of being assembled when they are wanted."""
+        return self.blob_path(digest).is_file()
+
+    def open_blob(self, digest: str) -> BinaryIO:
+        """The blob as a file to read. Raises `FileNotFoundError` where it is not here."""
+        try:
+            return self.blob_path(digest).open("rb")
+        except FileNotFoundError:
+            if (assembly := self.assembly(digest)) is None:
+                raise
+            return assembly.open()
+
+    def assembly(self, digest: str) -> Assembly | None:
+        """How the blob is put together from files that lie elsewhere; None for one that never was."""
+        record = self.read_record("assemblies", self.blob_path(digest).name)
+        return Assembly.of_record(record) if record else None
+
+    def add_assembly(self, digest: str, assembly: Assembly) -> None:
+        """Let a blob be here that is put together from files that lie elsewhere; the caller has hashed it."""
+        self.write_record("assemblies", self.blob_path(digest).name, assembly.to_record())
 
     @contextmanager
     def new_blob(self) -> Iterator[BlobWriter]:

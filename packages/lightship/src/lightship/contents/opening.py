@@ -148,12 +148,10 @@ def _platform_of(source: Source) -> Platform:
 
 
 def _stored(source: Source, descriptor: Descriptor, session: Session) -> BinaryIO:
-    if isinstance(source, LayoutSource):
-        path = source.directory / "blobs" / "sha256" / descriptor.digest.removeprefix("sha256:")
-    else:
-        path = session.cache.blob_path(descriptor.digest)
     try:
-        return path.open("rb")
+        if isinstance(source, LayoutSource) and (path := source.path(descriptor)).exists():
+            return path.open("rb")
+        return session.cache.open_blob(descriptor.digest)  # the cache's own layouts leave to it what it assembles
     except OSError as error:
         raise IntegrityError(
             f"{source} lacks the layer {descriptor.digest} ({error.strerror}).", hint="Build or copy it again."

@@ -1,12 +1,12 @@
 """Layers: deterministic tar, compression, and one file per producer (wheels, weights, app, runtime).
 
 Also the way back: `tar_stream` reads a layer that anybody wrote, `layer_tree` unpacks it, and `rootfs` lays layers
-over each other as the file system of a container. May import `cache`, `errors` and `progress`; knows nothing of
-images, projects or plans.
+over each other as the file system of a container. May import `assembled`, `cache`, `errors` and `progress`;
+knows nothing of images, projects or plans.
 """
 
 from lightship.layers.compression import Compression
-from lightship.layers.layer import Layer, Recipe, cached_layer, materialise, plain_tar, recipe_key
+from lightship.layers.layer import Layer, Recipe, cached_layer, materialise, missing_layer, plain_tar, recipe_key
 from lightship.layers.tar import EPOCH, TarWriter, safe_path
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "TarWriter",
     "cached_layer",
     "materialise",
+    "missing_layer",
     "plain_tar",
     "recipe_key",
     "safe_path",

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightship.assembled import FileState
 from lightship.cache import CHUNK, Cache, file_digest
 from lightship.errors import ProjectError
 from lightship.layers.layer import recipe_key
 from lightship.layers.tar import TarWriter
 
 VERSION = 1
-_SETTLED = 2.0  # seconds; a file changed more recently may change again within one tick of its clock
 _REMEMBERED = 1 << 20  # bytes; smaller files are hashed faster than their record is read
 
 
@@ -37,7 +37,7 @@ class FileEntry:
         """A file on disk. The digest of a large one is remembered with its size, time and inode."""
         mode = 0o755 if executable else 0o644
         try:
-            return cls(path, _remembered_digest(source, cache), source.stat().st_size, mode, source)
+            return cls(path, _digest(source, cache), source.stat().st_size, mode, source)
         except OSError as error:
             raise ProjectError(f"Could not read {source}: {error.strerror}.") from error
 
@@ -80,15 +80,30 @@ class FilesRecipe:
         return sorted(self.files, key=lambda file: file.path)
 
 
-def _remembered_digest(source: Path, cache: Cache) -> str:
-    found = source.stat()
-    if found.st_size < _REMEMBERED:
+def remembered_digest(source: Path, cache: Cache) -> str | None:
+    """The digest of a file that was hashed before in the state that it is in; None where it has to be read."""
+    record = cache.read_record("file-digests", _state_key(source, FileState.of(source)))
+    return str(record["digest"]) if record else None
+
+
+def remember_digest(source: Path, state: FileState, digest: str, cache: Cache) -> None:
+    """Let `remembered_digest` know the digest of a file that was in this state before and after it was read."""
+    if state.settled(time.time_ns()):
+        cache.write_record("file-digests", _state_key(source, state), {"digest": digest})
+
+
+def _state_key(source: Path, state: FileState) -> str:
+    text = f"{source.resolve()}\0{state.size}\0{state.modified}\0{state.changed}\0{state.inode}"
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _digest(source: Path, cache: Cache) -> str:
+    state = FileState.of(source)
+    if state.size < _REMEMBERED:
         return file_digest(source)
-    state = f"{source.resolve()}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}\0{found.st_ino}"
-    key = hashlib.sha256(state.encode("utf-8", "surrogateescape")).hexdigest()
-    if record := cache.read_record("file-digests", key):
-        return str(record["digest"])
+    if known := remembered_digest(source, cache):
+        return known
     digest = file_digest(source)
-    if time.time() - found.st_mtime > _SETTLED:
-        cache.write_record("file-digests", key, {"digest": digest})
+    if FileState.of(source) == state:
+        remember_digest(source, state, digest, cache)
     return digest

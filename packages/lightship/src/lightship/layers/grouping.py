@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 HEAVY = 4 << 20  # bytes of the wheel file; from here on a layer of its own is worth a place in the budget
-MOST_HEAVY = 16  # layers for heavy wheels; further ones join the groups, so that an image stays below 30 layers
+MOST_HEAVY = 12  # layers for heavy wheels; further ones join the groups, so that an image stays below 30 layers
 SMALL_GROUPS = 4
 
 
@@ -30,7 +30,7 @@ Wheel = TypeVar("Wheel", bound=Sized)
 def group(wheels: Sequence[Wheel]) -> tuple[tuple[Wheel, ...], ...]:
     """The wheels of each layer: heavy ones first, the heaviest at the bottom, then the groups of small ones.
 
-    At most 20 layers, whatever the number of wheels.
+    At most 16 layers, whatever the number of wheels.
     """
     by_weight = sorted(wheels, key=lambda wheel: (-wheel.size, wheel.name))
     heavy = [wheel for wheel in by_weight if wheel.size >= HEAVY][:MOST_HEAVY]

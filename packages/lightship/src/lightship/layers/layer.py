@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, Protocol
 
+from lightship.assembled import CHANGED
 from lightship.cache import BlobWriter, Cache
 from lightship.errors import IntegrityError
 from lightship.layers.compression import Compression, compressor, decompressed
@@ -90,9 +91,14 @@ def materialise(recipe: Recipe, cache: Cache, compression: Compression) -> Layer
         unpacked_size=stream.size,
         media_type=compression.media_type,
     )
+    record_layer(recipe, layer, cache, compression)
+    return layer
+
+
+def record_layer(recipe: Recipe, layer: Layer, cache: Cache, compression: Compression) -> None:
+    """Let `cached_layer` find the layer of a recipe, whose blob is in the cache."""
     kept = {name: value for name, value in asdict(layer).items() if name in _RECORDED}
     cache.write_record("layers", _record_key(recipe, compression), kept)
-    return layer
 
 
 def cached_layer(recipe: Recipe, cache: Cache, compression: Compression) -> Layer | None:
@@ -116,6 +122,14 @@ def _layer_of_record(recipe: Recipe, record: dict[str, Any]) -> Layer | None:
         return None
 
 
+def missing_layer(layer: Layer, error: OSError | None = None) -> IntegrityError:
+    """The error for a layer that was there when the image was built."""
+    cause = f": {error.filename} has changed since, or is gone" if error and error.strerror == CHANGED else ""
+    return IntegrityError(
+        f"The layer {layer.title!r} ({layer.digest}) is not in the cache any more{cause}.", hint="Build again."
+    )
+
+
 @contextmanager
 def plain_tar(layer: Layer, cache: Cache) -> Iterator[Iterator[bytes]]:
     """The layer as an uncompressed tar stream, in pieces.
@@ -124,11 +138,9 @@ def plain_tar(layer: Layer, cache: Cache) -> Iterator[Iterator[bytes]]:
     about one could otherwise put its files into another image.
     """
     try:
-        file: BinaryIO = cache.blob_path(layer.digest).open("rb")
-    except FileNotFoundError:
-        raise IntegrityError(
-            f"The layer {layer.title!r} ({layer.digest}) has gone from the cache.", hint="Build again."
-        ) from None
+        file: BinaryIO = cache.open_blob(layer.digest)
+    except FileNotFoundError as error:
+        raise missing_layer(layer, error) from error
     with file:
         yield _verified(decompressed(file, layer.compression), layer)
 
@@ -136,12 +148,17 @@ def plain_tar(layer: Layer, cache: Cache) -> Iterator[Iterator[bytes]]:
 def _verified(chunks: Iterator[bytes], layer: Layer) -> Iterator[bytes]:
     hashed = hashlib.sha256()
     seen = 0
-    for chunk in chunks:
-        seen += len(chunk)
-        if layer.unpacked_size and seen > layer.unpacked_size:
-            raise IntegrityError(f"The layer {layer.title!r} unpacks to more than its {layer.unpacked_size} bytes.")
-        hashed.update(chunk)
-        yield chunk
+    try:
+        for chunk in chunks:
+            seen += len(chunk)
+            if layer.unpacked_size and seen > layer.unpacked_size:
+                raise IntegrityError(
+                    f"The layer {layer.title!r} unpacks to more than its {layer.unpacked_size} bytes."
+                )
+            hashed.update(chunk)
+            yield chunk
+    except FileNotFoundError as error:
+        raise missing_layer(layer, error) from error
     if "sha256:" + hashed.hexdigest() != layer.diff_id:
         raise IntegrityError(f"The layer {layer.title!r} does not unpack to its diff ID {layer.diff_id}.")
 

@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightship.cache import CHUNK, Cache, storing
-from lightship.errors import IntegrityError
-from lightship.layers import Compression, Layer, TarWriter, plain_tar
+from lightship.layers import Compression, Layer, TarWriter, missing_layer, plain_tar
 from lightship.layers.tar import Sink
 from lightship.oci.image import Image, canonical_json
 from lightship.oci.layout import LAYOUT_FILE, documents, layout_index
@@ -99,14 +98,11 @@ def _blob(digest: str) -> str:
 
 def _stored_chunks(layer: Layer, cache: Cache) -> Iterator[bytes]:
     try:
-        file = cache.blob_path(layer.digest).open("rb")
-    except FileNotFoundError:
-        raise IntegrityError(
-            f"The layer {layer.title!r} ({layer.digest}) is not in the cache any more.", hint="Build again."
-        ) from None
-    with file:
-        while chunk := file.read(CHUNK):
-            yield chunk
+        with cache.open_blob(layer.digest) as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+    except FileNotFoundError as error:
+        raise missing_layer(layer, error) from error
 
 
 def _plain_chunks(layer: Layer, cache: Cache) -> Iterator[bytes]:

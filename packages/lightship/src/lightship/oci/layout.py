@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightship.cache import Cache, storing
 from lightship.errors import IntegrityError, ProjectError, StorageError
+from lightship.layers import Layer, missing_layer
 from lightship.oci.image import INDEX_TYPE, MANIFEST_TYPE, Image, canonical_json, digest_of
 from lightship.oci.name import DEFAULT_TAG, Reference
 from lightship.oci.published import MAX_DOCUMENT, Descriptor, Index, layer_download, parse, read_document
@@ -26,7 +27,7 @@ LAYOUT_FILE = canonical_json({"imageLayoutVersion": "1.0.0"})
 _UNSAFE_TO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 
 
-def write_layout(image: Image, cache: Cache, directory: Path, *, name: str) -> Path:
+def write_layout(image: Image, cache: Cache, directory: Path, *, name: str, sparse: bool = False) -> Path:
     """Write the image as a layout and return the directory.
 
     A layout holds one image; one that is there already is replaced, and blobs that it no longer needs are removed.
@@ -35,13 +36,17 @@ def write_layout(image: Image, cache: Cache, directory: Path, *, name: str) -> P
 
     Args:
         name: What the image is called, as in `docker run NAME`; `:latest` where it has no tag.
+        sparse: Leave out layers that the cache does not store either (image-spec image-layout.md allows that): for
+            the cache's own layouts, whose readers ask the cache for them.
 
     Raises:
         StorageError: The directory holds something else, or cannot be written.
         IntegrityError: A layer is not in the cache any more.
     """
     index = layout_index(image, name)
-    if _is_complete(image, directory, index):
+    stored = [layer for layer in image.layers if not sparse or cache.is_stored(layer.digest)]
+    expected = _expected(image, stored)
+    if _is_complete(expected, directory, index):
         return directory
     with cache.lock(f"layout-{digest_of(os.fsencode(directory.absolute()))[-16:]}"), storing(directory):
         _refuse_to_overwrite(directory)
@@ -49,11 +54,11 @@ def write_layout(image: Image, cache: Cache, directory: Path, *, name: str) -> P
         blobs.mkdir(parents=True, exist_ok=True)
         for digest, content in documents(image):
             _write(blobs / digest.removeprefix("sha256:"), content)
-        for layer in image.layers:
-            _link(cache, layer.digest, layer.size, blobs / layer.digest.removeprefix("sha256:"))
+        for layer in stored:
+            _link(cache, layer, blobs / layer.digest.removeprefix("sha256:"))
         _write(directory / "oci-layout", LAYOUT_FILE)
         _write(directory / "index.json", index)
-        _remove_others(image, blobs)
+        _remove_others(expected, blobs)
     return directory
 
 
@@ -78,7 +83,7 @@ def documents(image: Image) -> tuple[tuple[str, bytes], ...]:
     return ((image.digest, image.manifest), (image.config_digest, image.config))
 
 
-def _is_complete(image: Image, directory: Path, index: bytes) -> bool:
+def _is_complete(expected: Mapping[str, int], directory: Path, index: bytes) -> bool:
     """Whether the layout says what it should and every blob is there with its size."""
     try:
         if (directory / "index.json").read_bytes() != index or not (directory / "oci-layout").is_file():
@@ -86,12 +91,13 @@ def _is_complete(image: Image, directory: Path, index: bytes) -> bool:
         found = {entry.name: entry.stat().st_size for entry in os.scandir(directory / "blobs" / "sha256")}
     except OSError:
         return False
-    return found == _expected(image)
+    return found == expected
 
 
-def _expected(image: Image) -> dict[str, int]:
+def _expected(image: Image, layers: Sequence[Layer]) -> dict[str, int]:
+    """The size of each blob by its file name."""
     sizes = {digest: len(content) for digest, content in documents(image)}
-    sizes |= {layer.digest: layer.size for layer in image.layers}
+    sizes |= {layer.digest: layer.size for layer in layers}
     return {digest.removeprefix("sha256:"): size for digest, size in sizes.items()}
 
 
@@ -129,18 +135,20 @@ def _write(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _link(cache: Cache, digest: str, size: int, target: Path) -> None:
+def _link(cache: Cache, layer: Layer, target: Path) -> None:
     """Put a blob in place: a hard link where possible, else a copy."""
-    if not cache.has_blob(digest, size):
-        raise IntegrityError(f"The layer {digest} is not in the cache any more.", hint="Build again.")
-    if target.is_file() and target.stat().st_size == size:
+    if not cache.has_blob(layer.digest, layer.size):
+        raise missing_layer(layer)
+    if target.is_file() and target.stat().st_size == layer.size:
         return
-    source = cache.blob_path(digest)
+    source = cache.blob_path(layer.digest)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         temporary.unlink(missing_ok=True)
         try:
             temporary.hardlink_to(source)
+        except FileNotFoundError:
+            _assemble(cache, layer, temporary)
         except OSError as error:
             if error.errno not in _UNSAFE_TO_LINK:
                 raise
@@ -150,10 +158,20 @@ def _link(cache: Cache, digest: str, size: int, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _remove_others(image: Image, blobs: Path) -> None:
-    needed = _expected(image)
+def _assemble(cache: Cache, layer: Layer, target: Path) -> None:
+    """Write out a blob that the cache does not store."""
+    assembly = cache.assembly(layer.digest)
+    if assembly is None:
+        raise missing_layer(layer)
+    try:
+        assembly.write(target)
+    except FileNotFoundError as error:
+        raise missing_layer(layer, error) from error
+
+
+def _remove_others(expected: Mapping[str, int], blobs: Path) -> None:
     for path in blobs.iterdir():
-        if path.name not in needed and not path.is_dir():
+        if path.name not in expected and not path.is_dir():
             path.unlink(missing_ok=True)
 
 
@@ -172,7 +190,7 @@ class LayoutSource:
         return read_document(self, self.chosen)
 
     def document(self, descriptor: Descriptor) -> bytes:
-        path = self._path(descriptor)
+        path = self.path(descriptor)
         try:
             with path.open("rb") as file:
                 return file.read(descriptor.size + 1)
@@ -185,11 +203,10 @@ class LayoutSource:
     def pull(self, layers: Sequence[Descriptor], session: Session) -> None:
         from lightship.download import download_all
 
-        download_all(
-            [layer_download(layer, str(self._path(layer))) for layer in layers], session, title="base layers"
-        )
+        download_all([layer_download(layer, str(self.path(layer))) for layer in layers], session, title="base layers")
 
-    def _path(self, descriptor: Descriptor) -> Path:
+    def path(self, descriptor: Descriptor) -> Path:
+        """Where a blob lies, or should."""
         return self.directory / "blobs" / "sha256" / descriptor.digest.removeprefix("sha256:")
 
 

@@ -6,15 +6,17 @@ the digests that the build has printed. After a change of code, the app's layer,
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
-from lightship.cache import file_digest
+from lightship.cache import CHUNK
 from lightship.errors import IntegrityError, LightshipError, ProjectError
-from lightship.layers import Layer
+from lightship.layers import Layer, missing_layer
 from lightship.oci.image import MANIFEST_TYPE, Image
 from lightship.oci.login import RegistryLogin
 from lightship.oci.name import Reference
@@ -90,9 +92,9 @@ def _blobs(image: Image, session: Session) -> list[Blob]:
 
 def _layer_blob(layer: Layer, session: Session) -> Blob:
     if not session.cache.has_blob(layer.digest, layer.size):
-        raise IntegrityError(f"The layer {layer.digest} is not in the cache any more.", hint="Build again.")
-    path = session.cache.blob_path(layer.digest)
-    return Blob(layer.digest, layer.size, lambda: path.open("rb"), f"{layer.kind} ({layer.title})")
+        raise missing_layer(layer)
+    opener = partial(session.cache.open_blob, layer.digest)
+    return Blob(layer.digest, layer.size, opener, f"{layer.kind} ({layer.title})")
 
 
 def _mounts(image: Image, reference: Reference) -> dict[str, tuple[str, ...]]:
@@ -138,12 +140,16 @@ def _upload_all(
 
 
 def _failure(blob: Blob, error: TransferError, repository: Repository, session: Session) -> LightshipError:
-    path = session.cache.blob_path(blob.digest)
-    if error.status == 400 and path.is_file() and file_digest(path) != blob.digest:
-        return IntegrityError(
-            f"The layer {blob.digest} is damaged in the cache; the registry refused it.",
-            hint="`lightship cache verify` removes what is damaged; then build again.",
-        )
+    if error.status == 400:
+        hashed = hashlib.sha256()
+        with blob.open() as file:
+            while piece := file.read(CHUNK):
+                hashed.update(piece)
+        if f"sha256:{hashed.hexdigest()}" != blob.digest:
+            return IntegrityError(
+                f"The layer {blob.digest} is damaged in the cache; the registry refused it.",
+                hint="`lightship cache verify` removes what is damaged; then build again.",
+            )
     return repository.failure(f"Could not push {blob.title} to {repository.reference}", error)
 
 

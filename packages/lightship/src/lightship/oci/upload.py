@@ -172,14 +172,17 @@ class _Upload:
     def _body(self, start: int) -> Body:
         def pieces() -> Iterator[bytes]:
             sent = start
-            with self._blob.open() as file:
-                file.seek(start)
-                while piece := file.read(min(_PIECE, self._blob.size - sent)):
-                    if self._repository.again.stopped:
-                        raise TransferError("stopped", "unreachable")
-                    yield piece
-                    sent += len(piece)
-                    self.reach(sent)
+            try:
+                with self._blob.open() as file:
+                    file.seek(start)
+                    while piece := file.read(min(_PIECE, self._blob.size - sent)):
+                        if self._repository.again.stopped:
+                            raise TransferError("stopped", "unreachable")
+                        yield piece
+                        sent += len(piece)
+                        self.reach(sent)
+            except OSError as error:  # of our own file: the connection would be blamed for it
+                raise TransferError(f"{error.filename or 'it'}: {error.strerror}", "refused") from error
             if sent != self._blob.size:
                 raise TransferError(f"it has {sent} bytes here instead of {self._blob.size}", "refused")
 

@@ -125,7 +125,7 @@ def _model_decision(model: Model, project: Project) -> Decision[object]:
 def _decide_compression(project: Project) -> Decision[str]:
     chosen = project.settings.image.compression
     reasons = {
-        "zstd": "smaller than gzip and several times as fast to write and to unpack; weights stay plain",
+        "zstd": "smaller than gzip, several times as fast to write and unpack; weights only where samples shrink",
         "gzip": "[image] compression asks for it; read by every engine and tool",
         "none": "[image] compression asks for it; the quickest to build and to unpack on a fast network",
     }

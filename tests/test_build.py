@@ -16,6 +16,7 @@ from lightship.build import build
 from lightship.cache import Cache
 from lightship.lock import WheelsGoneError, read_lock
 from lightship.locking import bring_up_to_date
+from lightship.oci.image import Platform
 from lightship.plan import make_plan
 from lightship.project import load_project
 from lightship.session import Session
@@ -74,7 +75,7 @@ def folder(index: PackageIndex, mirror: Path, signer: Signer, session: Session, 
     (made / "lightship.toml").write_text(
         f'[serve]\napp = "serve:application"\n[base]\nmirror = "{mirror.as_uri()}"\nkeyring = "{signer.keyring}"\n'
     )
-    bring_up_to_date(make_plan(load_project(made)), session)
+    bring_up_to_date(make_plan(load_project(made)), Platform(), session)
     return made
 
 

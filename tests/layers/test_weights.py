@@ -21,7 +21,7 @@ from lightship.layers.weights import MOST_SHARDS, SHARD, Weighed, WeightsFile, s
 from lightship.oci.archive import write_archive
 from lightship.oci.image import Image, Settings
 from lightship.oci.layout import write_layout
-from lightship.oci.stored import read_layout_image
+from lightship.oci.stored import read_layout
 from lightship.session import Session
 
 MEGABYTE = 1 << 20
@@ -175,7 +175,7 @@ def test_the_caches_own_layout_leaves_it_out_and_other_layouts_hold_it(session: 
     image = image_of(found)
     sparse = write_layout(image, session.cache, tmp_path / "sparse", name="x:1", sparse=True)
     assert not (sparse / "blobs" / "sha256" / blob).exists()
-    assert read_layout_image(sparse, session).digest == image.digest
+    assert read_layout(sparse, session).digest == image.digest
     whole = write_layout(image, session.cache, tmp_path / "whole", name="x:1")
     content = (whole / "blobs" / "sha256" / blob).read_bytes()
     assert "sha256:" + hashlib.sha256(content).hexdigest() == found.layer.digest

@@ -23,7 +23,7 @@ from lightship.oci.name import Reference
 from lightship.oci.published import read_image
 from lightship.oci.push import BASE_DIGEST, BASE_NAME, push_image
 from lightship.oci.registry import RegistrySource
-from lightship.oci.stored import read_layout_image
+from lightship.oci.stored import read_layout
 from lightship.oci.upload import Outcome
 from lightship.session import Session
 
@@ -100,7 +100,7 @@ def test_an_image_that_was_built_before_keeps_its_digest(
     session: Session, registry: str, small_image: MakeImage, tmp_path: Path
 ) -> None:
     image = replace(small_image(), annotations=(("dev.lightship.version", "x"),))
-    again = read_layout_image(write_layout(image, session.cache, tmp_path / "layout", name="x:1"), session)
+    again = read_layout(write_layout(image, session.cache, tmp_path / "layout", name="x:1"), session)
     assert push_image(again, Reference.parse(f"{registry}/iris:1"), session).digest == image.digest
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from lightship.assemble import APP, assemble
@@ -19,12 +19,13 @@ from lightship.layers.bytecode import Compiler, interpreter_compiler
 from lightship.layers.environment import Environment
 from lightship.layers.files import FileEntry, FilesRecipe
 from lightship.layers.grouping import group
+from lightship.layers.processors import check_processor
 from lightship.layers.runtime import RuntimeRecipe
 from lightship.layers.weights import Weighed, WeightsFile, shards, weigh
 from lightship.layers.wheels import WheelSource, WheelsRecipe
 from lightship.lock import WheelsGoneError, fetch_wheels
-from lightship.locking import Locked, bring_up_to_date, replace_base
-from lightship.oci import Image, write_layout
+from lightship.locking import Locked, bring_up_to_date, lock_base, replace_base
+from lightship.oci import Built, Image, ImageIndex, Platform, write_layout
 from lightship.oci.stored import unpacked_size
 from lightship.phases import Phases
 from lightship.plan import Plan, make_plan
@@ -41,14 +42,15 @@ class Build:
     """A built image.
 
     Attributes:
+        image: The image, or the index of one for each platform.
         reference: Its name and tag.
         layout: The OCI layout in the cache.
-        lock_changes: What changed in lightship.lock, one line each.
+        lock_changes: What changed in the locks, one line each.
         phases: How long each phase took.
     """
 
     plan: Plan
-    image: Image
+    image: Built
     reference: str
     layout: Path
     lock_changes: tuple[str, ...]
@@ -61,7 +63,7 @@ class Build:
 
 
 def build(project: Project, session: Session, *, locked: bool = False, upgrade: bool = False) -> Build:
-    """Build the image of a project into the cache.
+    """Build the image of a project into the cache, for every platform of its plan.
 
     Args:
         locked: Fail where lightship.lock is stale or missing.
@@ -73,8 +75,26 @@ def build(project: Project, session: Session, *, locked: bool = False, upgrade: 
     session.cache.sweep()
     with phases.phase("plan"):
         plan = make_plan(project)
+    images: list[Image] = []
+    changes: list[str] = []
+    for platform in map(Platform.parse, plan.platforms.value):
+        image, changed = _build_image(plan, platform, session, phases, locked=locked, upgrade=upgrade)
+        images.append(image)
+        changes += changed
+    with phases.phase("image"):
+        built = images[0] if len(images) == 1 else ImageIndex(tuple(images))
+        reference = f"{project.name}:{project.settings.image.tag}"
+        layout = session.cache.image_path(reference)
+        write_layout(built, session.cache, layout, name=reference, sparse=True)
+    return Build(plan, built, reference, layout, tuple(changes), phases)
+
+
+def _build_image(
+    plan: Plan, platform: Platform, session: Session, phases: Phases, *, locked: bool, upgrade: bool
+) -> tuple[Image, tuple[str, ...]]:
+    """The image for one platform, and what changed in its lock."""
     with phases.phase("lock"):
-        fitting = bring_up_to_date(plan, session, locked=locked, upgrade=upgrade)
+        fitting = bring_up_to_date(plan, platform, session, locked=locked, upgrade=upgrade)
     try:
         base, layers = _base_and_layers(plan, fitting, session, phases)
     except WheelsGoneError:
@@ -84,24 +104,27 @@ def build(project: Project, session: Session, *, locked: bool = False, upgrade: 
             raise
         session.progress.note(error.message)
         with phases.phase("lock"):
-            fitting = replace_base(fitting, plan, session)
+            fitting = replace_base(fitting, plan, platform, session)
         base, layers = _base_and_layers(plan, fitting, session, phases)
     with phases.phase("image"):
         base.fetch()
         image = assemble(plan, _measured(base, session), layers, session.environ)
-        reference = f"{project.name}:{project.settings.image.tag}"
-        layout = write_layout(image, session.cache, session.cache.image_path(reference), name=reference, sparse=True)
-    return Build(plan, image, reference, layout, fitting.changes, phases)
+    if platform != Platform.of_this_machine():
+        with phases.phase("check"):
+            check_processor(image.layers, platform.architecture, session.cache)
+    return image, fitting.changes
 
 
 def _base_and_layers(plan: Plan, locked: Locked, session: Session, phases: Phases) -> tuple[Base, Sequence[Layer]]:
     """The base and all layers above it. The wheels are fetched while the base is assembled."""
     compression = Compression(plan.compression.value)
     environment = Environment(_interpreter_path(locked.base), locked.base.python_version)
+    foreign = locked.base.architecture != Platform.of_this_machine().architecture
+    native_root = cache(partial(_native_root, plan, session, compression)) if foreign else None
     with ThreadPoolExecutor(session.jobs + 1, thread_name_prefix="lightship") as pool:
-        base_future = pool.submit(_base, plan, locked.base, session, compression)
+        base_future = pool.submit(_base, plan, locked.base, session, compression, native_root)
         weights = _weights(plan, session, compression, pool)
-        compiler = partial(_open_compiler, base_future.result, environment)
+        compiler = partial(_open_compiler, native_root or partial(_own_root, base_future), environment)
         wheels = _wheel_recipes(plan, locked, environment, compiler, session)
         with phases.phase("fetch"):
             _fetch(_uncached(wheels, session, compression), locked, plan, session)
@@ -121,10 +144,31 @@ def _base_and_layers(plan: Plan, locked: Locked, session: Session, phases: Phase
     return base, layers
 
 
-def _base(plan: Plan, lock: DebianLock | ImageLock, session: Session, compression: Compression) -> Base:
+def _base(
+    plan: Plan,
+    lock: DebianLock | ImageLock,
+    session: Session,
+    compression: Compression,
+    native_root: Callable[[], Path] | None = None,
+) -> Base:
     if isinstance(lock, DebianLock):
-        return build_debian(lock, session, compression, mirror=plan.project.settings.base_table.mirror)
+        mirror = plan.project.settings.base_table.mirror
+        return build_debian(lock, session, compression, mirror=mirror, compiler_root=native_root)
     return build_image_base(lock, session, plan.project.directory)
+
+
+def _own_root(base: Future[Base]) -> Path:
+    return base.result().interpreter.root()
+
+
+def _native_root(plan: Plan, session: Session, compression: Compression) -> Path:
+    """The root file system of the plan's base for this machine's processor, to compile bytecode for another one."""
+    platform = Platform.of_this_machine()
+    if str(platform) in plan.platforms.value:
+        lock = bring_up_to_date(plan, platform, session).base
+    else:
+        lock = lock_base(plan, platform, session)  # of no image: it need not be the same tomorrow
+    return _base(plan, lock, session, compression).interpreter.root()
 
 
 def _measured(base: Base, session: Session) -> Base:
@@ -138,11 +182,10 @@ def _interpreter_path(lock: DebianLock | ImageLock) -> str:
 
 
 def _open_compiler(
-    base: Callable[[], Base], environment: Environment, jobs: int = 1
+    root: Callable[[], Path], environment: Environment, jobs: int = 1
 ) -> AbstractContextManager[Compiler]:
     """The byte compiler of the base's interpreter; the base is waited for only here."""
-    interpreter = base().interpreter
-    return interpreter_compiler(interpreter.root(), environment.interpreter, environment.version, jobs)
+    return interpreter_compiler(root(), environment.interpreter, environment.version, jobs)
 
 
 def _wheel_recipes(

@@ -45,35 +45,47 @@ class Locked:
     changes: tuple[str, ...] = ()
 
 
-def bring_up_to_date(plan: Plan, session: Session, *, locked: bool = False, upgrade: bool = False) -> Locked:
-    """The lock of a plan, resolved anew where the project changed since it was written.
+def lock_path(plan: Plan, platform: Platform) -> Path:
+    """Where the lock of a platform lies: lightship.lock for the plan's first, lightship.arm64.lock for another."""
+    path = plan.project.lock_path
+    if str(platform) == plan.platforms.value[0]:
+        return path
+    return path.with_name(f"{path.stem}.{platform.architecture}{path.suffix}")
+
+
+def bring_up_to_date(
+    plan: Plan, platform: Platform, session: Session, *, locked: bool = False, upgrade: bool = False
+) -> Locked:
+    """The lock of a plan for a platform, resolved anew where the project changed since it was written.
 
     Args:
         locked: Fail with `LockError` where it is stale or missing, instead of resolving.
         upgrade: Resolve anew whatever is locked, and take the newest versions.
     """
-    path = plan.project.lock_path
+    path = lock_path(plan, platform)
     old = read_lock(path)
     choice = plan.base.value
-    base_input = _base_input(choice)
+    base_input = _base_input(choice, platform)
+    # A new platform gets the versions of the first one, where there are such wheels.
+    preferred = old or (read_lock(plan.project.lock_path) if path != plan.project.lock_path else None)
     base_fits = old is not None and old.inputs.base == base_input and not upgrade
     if locked:
-        return _as_it_is(plan, old, base_input)
+        return _as_it_is(plan, platform, old, base_input)
     if old is not None and base_fits:
         base = _base_of(choice, old.base)
-        target = target_of(choice, base)
+        target = target_of(choice, platform, base)
         if old.inputs.requirements == _requirements_input(plan, target):
             return Locked(old, base)
     if choice.codename is None or base_fits:
-        base = _base_of(choice, old.base) if old is not None and base_fits else _lock_base(plan, session)
-        target = target_of(choice, base)
-        wheels = _resolve(plan, target, session, None if upgrade else old)
+        base = _base_of(choice, old.base) if old is not None and base_fits else lock_base(plan, platform, session)
+        target = target_of(choice, platform, base)
+        wheels = _resolve(plan, target, session, None if upgrade else preferred)
     else:
         # A Debian release's Python and C library are known from its name, so both halves can go at once.
-        target = target_of(choice, None)
+        target = target_of(choice, platform, None)
         with ThreadPoolExecutor(1) as pool:
-            future = pool.submit(_lock_base, plan, session)
-            wheels = _resolve(plan, target, session, None if upgrade else old)
+            future = pool.submit(lock_base, plan, platform, session)
+            wheels = _resolve(plan, target, session, None if upgrade else preferred)
             base = future.result()
     inputs = Inputs(requirements=_requirements_input(plan, target), base=base_input)
     new = Lock(target=target, inputs=inputs, base=base.to_dict(), wheels=wheels)
@@ -81,24 +93,24 @@ def bring_up_to_date(plan: Plan, session: Session, *, locked: bool = False, upgr
     return Locked(new, base, differences(old, new) if old else (f"{path.name} written",))
 
 
-def target_of(choice: BaseChoice, base: DebianLock | ImageLock | None) -> Target:
+def target_of(choice: BaseChoice, platform: Platform, base: DebianLock | ImageLock | None) -> Target:
     """What wheels are chosen for: the Python, the processor and the C library of the base."""
     if choice.python and choice.glibc:
-        return Target(choice.python, "linux/amd64", choice.glibc)
+        return Target(choice.python, str(platform), choice.glibc)
     assert isinstance(base, ImageLock)  # an image's lock comes first, because only the image knows
     major, _, minor = base.glibc.partition(".")
     glibc = (int(major), int(minor)) if base.glibc else _LEAST_GLIBC
     return Target(".".join(base.python_version.split(".")[:2]), f"linux/{base.architecture}", glibc)
 
 
-def _as_it_is(plan: Plan, old: Lock | None, base_input: str) -> Locked:
-    path, choice = plan.project.lock_path, plan.base.value
+def _as_it_is(plan: Plan, platform: Platform, old: Lock | None, base_input: str) -> Locked:
+    path, choice = lock_path(plan, platform), plan.base.value
     if old is None:
         raise LockError(f"There is no {path}, and --locked forbids to resolve.", hint=_REMEDY)
     reasons: tuple[str, ...] = ()
     if old.inputs.base == base_input:
         base = _base_of(choice, old.base)
-        expected = Inputs(_requirements_input(plan, target_of(choice, base)), base_input)
+        expected = Inputs(_requirements_input(plan, target_of(choice, platform, base)), base_input)
         if not (reasons := stale_reasons(old, expected)):
             return Locked(old, base)
     else:
@@ -120,27 +132,30 @@ def _requirements_input(plan: Plan, target: Target) -> str:
     return requirements_input(plan.requirements.value, _extra(plan), target)
 
 
-def _base_input(choice: BaseChoice) -> str:
-    parts = [BASE_RECIPE, choice.reference, sorted(choice.packages)]
+def _base_input(choice: BaseChoice, platform: Platform) -> str:
+    parts = [BASE_RECIPE, choice.reference, sorted(choice.packages), str(platform)]
     return f"sha256:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
 
 
-def _lock_base(plan: Plan, session: Session) -> DebianLock | ImageLock:
+def lock_base(plan: Plan, platform: Platform, session: Session) -> DebianLock | ImageLock:
+    """The base of a plan, locked anew."""
     choice, table = plan.base.value, plan.project.settings.base_table
     with session.progress.task(f"Locking the base {choice.reference}"):
         if choice.codename is None:
-            return lock_image(choice.reference, Platform(), session, plan.project.directory)
+            return lock_image(choice.reference, platform, session, plan.project.directory)
         keyring = Path(plan.project.directory, table.keyring) if table.keyring else None
-        return lock_debian(choice.codename, "amd64", choice.packages, session, mirror=table.mirror, keyring=keyring)
+        return lock_debian(
+            choice.codename, platform.architecture, choice.packages, session, mirror=table.mirror, keyring=keyring
+        )
 
 
 def _base_of(choice: BaseChoice, fields: dict[str, Any]) -> DebianLock | ImageLock:
     return DebianLock.from_dict(fields) if choice.codename else ImageLock.from_dict(fields)
 
 
-def replace_base(locked: Locked, plan: Plan, session: Session) -> Locked:
+def replace_base(locked: Locked, plan: Plan, platform: Platform, session: Session) -> Locked:
     """Lock the base anew and keep the wheels: for a mirror that no longer has what was locked."""
-    base = _lock_base(plan, session)
+    base = lock_base(plan, platform, session)
     new = msgspec.structs.replace(locked.lock, base=base.to_dict())
-    write_lock(plan.project.lock_path, new)
+    write_lock(lock_path(plan, platform), new)
     return Locked(new, base, (*locked.changes, *differences(locked.lock, new)))

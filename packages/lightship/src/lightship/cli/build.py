@@ -12,6 +12,7 @@ from lightship.cli.display import Display
 
 if TYPE_CHECKING:
     from lightship.build import Build
+    from lightship.oci import Image
 
 
 @click.command()
@@ -64,15 +65,27 @@ def command(
 
 
 def document(built: Build) -> dict[str, Any]:
-    """The result of a build for machines."""
-    image = built.image
+    """The result of a build for machines: of the image, or of the first with all of them under `platforms`."""
+    images = built.image.images
+    several = {"platforms": {str(image.platform): _image_document(image) for image in images}}
     return {
         "name": built.reference,
+        **_image_document(images[0]),
+        **(several if len(images) > 1 else {}),
+        "digest": built.image.digest,
+        "layout": str(built.layout),
+        "seconds": dict(built.phases.items()),
+        "lock_changes": list(built.lock_changes),
+        "warnings": list(built.plan.warnings),
+    }
+
+
+def _image_document(image: Image) -> dict[str, Any]:
+    return {
         "digest": image.digest,
         "image_id": image.config_digest,
         "size": image.size,
         "unpacked_size": image.unpacked_size,
-        "layout": str(built.layout),
         "layers": [
             {
                 "kind": layer.kind,
@@ -84,9 +97,6 @@ def document(built: Build) -> dict[str, Any]:
             }
             for layer in image.layers
         ],
-        "seconds": dict(built.phases.items()),
-        "lock_changes": list(built.lock_changes),
-        "warnings": list(built.plan.warnings),
     }
 
 
@@ -94,13 +104,23 @@ def show(display: Display, built: Build) -> None:
     """The result of a build for people: what the image is made of, and how long it took."""
     if display.quiet:  # the table's library takes longer to load than a build where nothing changed
         return
+    images = built.image.images
+    for image in images:
+        _show_image(display, image, built.reference if len(images) == 1 else f"{built.reference} {image.platform}")
+    for change in built.lock_changes:
+        display.line(f"lock: {change}")
+    times = " · ".join(f"{name} {seconds:.2f} s" for name, seconds in built.phases.items() if seconds >= 0.005)
+    display.line(f"[dim]{times}[/]")
+    display.line(f"digest [bold]{built.image.digest}[/]")
+
+
+def _show_image(display: Display, image: Image, title: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from lightship.quantities import human_size
 
-    image = built.image
-    table = Table(title=f"{built.reference}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("layer", style="bold")
     table.add_column("holds", overflow="ellipsis", no_wrap=True, max_width=60)
     table.add_column("to pull", justify="right")
@@ -113,8 +133,3 @@ def show(display: Display, built: Build) -> None:
     totals = (human_size(image.size), human_size(image.unpacked_size))
     table.add_row("image", f"{len(image.layers)} layers", *totals, "", style="bold")
     display.table(table)
-    for change in built.lock_changes:
-        display.line(f"lock: {change}")
-    times = " · ".join(f"{name} {seconds:.2f} s" for name, seconds in built.phases.items() if seconds >= 0.005)
-    display.line(f"[dim]{times}[/]")
-    display.line(f"digest [bold]{image.digest}[/]")

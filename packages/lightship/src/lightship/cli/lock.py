@@ -36,19 +36,33 @@ def command(
       lightship lock --check       in CI: fails where the lock no longer fits the project
     """
     from lightship.lock import write_pylock
-    from lightship.locking import bring_up_to_date
+    from lightship.locking import bring_up_to_date, lock_path
+    from lightship.oci import Platform
     from lightship.plan import make_plan
 
     display = Display(quiet, as_json)
-    project = options.open_project(target, **chosen)
+    plan = make_plan(options.open_project(target, **chosen))
+    platforms = [Platform.parse(text) for text in plan.platforms.value]
     with options.session(display, offline=offline) as session:
-        locked = bring_up_to_date(make_plan(project), session, locked=check, upgrade=upgrade)
+        locks = {
+            lock_path(plan, platform): bring_up_to_date(plan, platform, session, locked=check, upgrade=upgrade)
+            for platform in platforms
+        }
+    first = next(iter(locks.values()))
     if pylock:
-        write_pylock(locked.lock, pylock)
+        write_pylock(first.lock, pylock)
     if as_json:
-        wheels = [{"name": wheel.name, "version": wheel.version} for wheel in locked.lock.wheels]
-        display.document({"lock": str(project.lock_path), "wheels": wheels, "changes": list(locked.changes)})
+        documents = [
+            {
+                "lock": str(path),
+                "wheels": [{"name": wheel.name, "version": wheel.version} for wheel in locked.lock.wheels],
+                "changes": list(locked.changes),
+            }
+            for path, locked in locks.items()
+        ]
+        display.document({**documents[0], **({"others": documents[1:]} if len(documents) > 1 else {})})
         return
-    for change in locked.changes:
-        display.line(change)
-    display.line(f"{project.lock_path}: {len(locked.lock.wheels)} wheels" + ("" if locked.changes else ", unchanged"))
+    for path, locked in locks.items():
+        for change in locked.changes:
+            display.line(change)
+        display.line(f"{path}: {len(locked.lock.wheels)} wheels" + ("" if locked.changes else ", unchanged"))

@@ -41,6 +41,9 @@ def project(function: Command) -> Command:
         click.option("--python", metavar="VERSION", help="The Python in the image, such as 3.11."),
         click.option("--base", metavar="REF", help="debian:bookworm, debian:trixie, oci:DIR or REGISTRY/NAME:TAG."),
         click.option("--name", metavar="NAME", help="The image's name."),
+        click.option(
+            "--platform", "platforms", multiple=True, metavar="OS/ARCH", help="linux/amd64, linux/arm64; or both."
+        ),
         click.option("--app", metavar="MODULE:NAME", help="Your own ASGI server, such as serve:app."),
     ):
         function = option(function)
@@ -77,12 +80,7 @@ def parse_platform(text: str | None) -> Platform | None:
     """The platform that --platform names."""
     from lightship.oci import Platform
 
-    if text is None:
-        return None
-    system, separator, architecture = text.partition("/")
-    if not separator or not system or not architecture:
-        raise click.UsageError(f"--platform expects OS/ARCH, such as linux/arm64; got {text!r}.")
-    return Platform(architecture, system)
+    return None if text is None else Platform.parse(text)
 
 
 def plain(text: str) -> str:
@@ -102,11 +100,12 @@ def overrides(
     python: str | None,
     requirements: str | None,
     golden: str | None,
+    platforms: tuple[str, ...],
 ) -> dict[str, Any]:
     """The settings that the shared options stand for, as nested tables."""
-    chosen = {
+    chosen: dict[str, dict[str, Any]] = {
         "serve": {"app": app},
-        "image": {"name": name},
+        "image": {"name": name, "platforms": list(platforms)},
         "base": {"image": base},
         "python": {"version": python, "requirements": requirements},
         "test": {"golden": golden},

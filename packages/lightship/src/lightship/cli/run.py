@@ -14,13 +14,14 @@ from lightship.cli.serving import serve_until_interrupted
 from lightship.errors import ProjectError
 
 if TYPE_CHECKING:
-    from lightship.oci import Image
+    from lightship.oci import Built
     from lightship.session import Session
 
 
 @click.command()
 @click.argument("image", metavar="NAME:TAG | oci:DIR")
 @options.running
+@options.platform
 @click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for the container.")
 @click.option("--golden", type=click.Path(path_type=Path, exists=True), help="A golden request to ask first.")
 @click.option("--health", default=None, metavar="PATH", help="The path that answers 200 when it is ready.")
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 def command(
     image: str,
     engine: str,
+    platform: str | None,
     port: int | None,
     variables: tuple[str, ...],
     golden: Path | None,
@@ -47,12 +49,13 @@ def command(
       lightship run iris:latest --engine embedded   with no container engine at all
       lightship run oci:path/to/layout -e LOG=1
     """
+    from lightship.oci import Platform, image_for
     from lightship.run import RunOptions, choose, engines
     from lightship.verify import prove
 
     display = Display(quiet, as_json)
     with options.session(display) as session:
-        found = find_image(image, session)
+        found = image_for(find_image(image, session), options.parse_platform(platform) or Platform.of_this_machine())
         runner = choose(engines(session), None if engine == "auto" else engine)
         proof = prove(
             found,
@@ -84,12 +87,12 @@ def command(
         proof.container.stop()
 
 
-def find_image(name: str, session: Session) -> Image:
-    """An image that was built here by its name, or one from a layout, `oci:DIR`."""
-    from lightship.oci import read_layout_image
+def find_image(name: str, session: Session) -> Built:
+    """What was built here by its name, or is in a layout, `oci:DIR`."""
+    from lightship.oci import read_layout
 
     if name.startswith("oci:"):
-        return read_layout_image(Path(name.removeprefix("oci:")), session)
+        return read_layout(Path(name.removeprefix("oci:")), session)
     reference = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
     layout = session.cache.image_path(reference)
     if not layout.is_dir():
@@ -97,7 +100,7 @@ def find_image(name: str, session: Session) -> Image:
             f"There is no image {reference} in the cache.",
             hint="Build it with `lightship build`, or name a layout: oci:DIR.",
         )
-    return read_layout_image(layout, session)
+    return read_layout(layout, session)
 
 
 def _pairs(variables: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

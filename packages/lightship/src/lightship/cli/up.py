@@ -46,6 +46,7 @@ def command(
       lightship up --once --engine docker
     """
     from lightship.build import build
+    from lightship.oci import Platform, image_for
     from lightship.run import RunOptions, choose, engines
     from lightship.verify import prove
 
@@ -58,7 +59,7 @@ def command(
             display.warn(warning)
         server, test = built.plan.server.value, project.settings.test
         proof = prove(
-            built.image,
+            image_for(built.image, Platform.of_this_machine()),
             runner,
             session,
             golden=built.plan.proof.value,

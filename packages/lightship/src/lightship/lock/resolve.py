@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -67,8 +68,27 @@ def _offers(
         lines, files = [*source.requirements, *extra], []
     if not lines and not files:
         return ()
-    content, folder = uv.compile(lines, files, target, preferences=preferences)
+    content, folder = _compiled(lines, files, target, uv, preferences)
     return select_offers(content, target, folder, source.title, source.hashes)
+
+
+def _compiled(
+    lines: Sequence[str], files: Sequence[Path], target: Target, uv: Uv, preferences: Sequence[LockedWheel]
+) -> tuple[dict[str, Any], Path]:
+    """What uv resolves, once more without the preferences that it fails over.
+
+    A preferred version is looked for in one index only, though another may have the wheel for this platform, and a
+    version that was locked for another platform may have no wheel for this one.
+    """
+    while True:
+        try:
+            return uv.compile(lines, files, target, preferences=preferences)
+        except UvError as error:
+            blamed = set(re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", str(error).lower()))
+            kept = [wheel for wheel in preferences if wheel.name not in blamed]
+            if len(kept) == len(preferences):
+                raise
+            preferences = kept
 
 
 def _completed(

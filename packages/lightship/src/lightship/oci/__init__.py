@@ -8,19 +8,22 @@ client is imported where it is used, because HTTP takes long to load.
 """
 
 from lightship.oci.archive import write_archive
-from lightship.oci.image import Healthcheck, Image, Platform, Settings
+from lightship.oci.image import Built, Healthcheck, Image, ImageIndex, Platform, Settings, image_for
 from lightship.oci.layout import open_layout, write_layout
 from lightship.oci.name import Reference
-from lightship.oci.stored import read_layout_image
+from lightship.oci.stored import read_layout
 
 __all__ = [
+    "Built",
     "Healthcheck",
     "Image",
+    "ImageIndex",
     "Platform",
     "Reference",
     "Settings",
+    "image_for",
     "open_layout",
-    "read_layout_image",
+    "read_layout",
     "write_archive",
     "write_layout",
 ]

@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from lightship.cache import CHUNK, Cache, storing
 from lightship.layers import Compression, Layer, TarWriter, missing_layer, plain_tar
 from lightship.layers.tar import Sink
-from lightship.oci.image import Image, canonical_json
-from lightship.oci.layout import LAYOUT_FILE, documents, layout_index
+from lightship.oci.image import Built, Image, ImageIndex, canonical_json
+from lightship.oci.layout import LAYOUT_FILE, layout_index
 from lightship.oci.name import DEFAULT_TAG, Reference
 
 
-def write_archive(image: Image, cache: Cache, target: Path | Sink, *, name: str, plain: bool = False) -> None:
+def write_archive(image: Built, cache: Cache, target: Path | Sink, *, name: str, plain: bool = False) -> None:
     """Write the image as one tar, to a file (atomically) or into a stream such as the input of `docker load`.
 
     Args:
@@ -45,7 +46,7 @@ def write_archive(image: Image, cache: Cache, target: Path | Sink, *, name: str,
             temporary.unlink(missing_ok=True)
 
 
-def without_zstd(image: Image, cache: Cache) -> Image:
+def without_zstd(image: Built, cache: Cache) -> Built:
     """The same image with its zstd layers plain: a plain layer's digest is its diff ID, so nothing is computed.
 
     Only where a base does not say how large its layers are unpacked must they be decompressed to be measured.
@@ -59,27 +60,30 @@ def without_zstd(image: Image, cache: Cache) -> Image:
             layer, digest=layer.diff_id, size=size, unpacked_size=size, media_type=Compression.NONE.media_type
         )
 
-    return replace(image, layers=tuple(plain(layer) for layer in image.layers))
+    if isinstance(image, Image):
+        return replace(image, layers=tuple(plain(layer) for layer in image.layers))
+    return ImageIndex(tuple(replace(each, layers=tuple(map(plain, each.layers))) for each in image.images))
 
 
-def _write(image: Image, cache: Cache, stream: Sink, name: str, plain: bool) -> None:
+def _write(image: Built, cache: Cache, stream: Sink, name: str, plain: bool) -> None:
     written = without_zstd(image, cache) if plain else image
     tar = TarWriter(stream)
-    tar.content("manifest.json", docker_manifest(written, name))
+    tar.content("manifest.json", docker_manifest(written.images[0], name))
     tar.content("index.json", layout_index(written, name))
     tar.content("oci-layout", LAYOUT_FILE)
-    for digest, content in documents(written):
+    for digest, content in written.documents:
         tar.content(_blob(digest), content)
-    for source, layer in zip(image.layers, written.layers, strict=True):
+    layers = (zip(a.layers, b.layers, strict=True) for a, b in zip(image.images, written.images, strict=True))
+    for source, layer in chain.from_iterable(layers):
         if _blob(layer.digest) in tar:
-            continue  # an empty layer may stand in an image many times
+            continue  # an empty layer may stand in an image many times, and platforms share layers
         chunks = _stored_chunks(source, cache) if layer.digest == source.digest else _plain_chunks(source, cache)
         tar.file(_blob(layer.digest), layer.size, chunks)
     tar.close()
 
 
 def docker_manifest(image: Image, name: str) -> bytes:
-    """`manifest.json`, which is all that Docker's classic image store reads."""
+    """`manifest.json`, which is all that Docker's classic image store reads; it knows one platform only."""
     reference = Reference.parse(name)
     return canonical_json(
         [

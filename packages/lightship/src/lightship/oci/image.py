@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from lightship.errors import ProjectError
 from lightship.layers import EPOCH, Layer
 
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # the kernel's names -> OCI's
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,20 @@ class Platform:
 
     def __str__(self) -> str:
         return f"{self.os}/{self.architecture}"
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """The platform that `os/architecture` names."""
+        system, separator, architecture = text.partition("/")
+        if not separator or not system or not architecture:
+            raise ProjectError(f"{text!r} is no platform.", hint="Write OS/ARCH, such as linux/arm64.")
+        return cls(architecture, system)
+
+    @classmethod
+    def of_this_machine(cls) -> Platform:
+        """What containers of this machine's kernel are (or of the virtual machine's that runs them)."""
+        machine = platform.machine()
+        return cls(_MACHINES.get(machine, machine))
 
 
 @dataclass(frozen=True)
@@ -118,6 +136,20 @@ class Image:
         )
 
     @property
+    def documents(self) -> tuple[tuple[str, bytes], ...]:
+        """Manifest and config, with their digests."""
+        return ((self.digest, self.manifest), (self.config_digest, self.config))
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """Itself; for what takes an image as well as an index."""
+        return (self,)
+
+    @property
+    def media_type(self) -> str:
+        return MANIFEST_TYPE
+
+    @property
     def digest(self) -> str:
         return digest_of(self.manifest)
 
@@ -135,6 +167,72 @@ class Image:
     def unpacked_size(self) -> int:
         """Bytes of the plain layers."""
         return sum(layer.unpacked_size for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class ImageIndex:
+    """The same image for several platforms, under one digest (image-spec image-index.md)."""
+
+    images: tuple[Image, ...]
+
+    @cached_property
+    def manifest(self) -> bytes:
+        """The index as JSON bytes."""
+        return canonical_json(
+            {
+                "schemaVersion": 2,
+                "mediaType": INDEX_TYPE,
+                "manifests": [
+                    descriptor(MANIFEST_TYPE, image.manifest) | {"platform": platform_field(image.platform)}
+                    for image in self.images
+                ],
+                "annotations": dict(self.annotations),
+            }
+        )
+
+    @property
+    def annotations(self) -> tuple[tuple[str, str], ...]:
+        """What is true of all images."""
+        common = set.intersection(*(set(image.annotations) for image in self.images))
+        return tuple(sorted(common))
+
+    @property
+    def documents(self) -> tuple[tuple[str, bytes], ...]:
+        """The index, and every image's manifest and config, with their digests."""
+        return ((self.digest, self.manifest), *(each for image in self.images for each in image.documents))
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every layer once; platforms share those without machine code."""
+        return tuple({layer.digest: layer for image in self.images for layer in image.layers}.values())
+
+    @property
+    def media_type(self) -> str:
+        return INDEX_TYPE
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.manifest)
+
+
+Built = Image | ImageIndex
+
+
+def image_for(found: Built, platform: Platform) -> Image:
+    """The image for a platform; the only one, where it is one."""
+    for image in found.images:
+        if image.platform == platform or isinstance(found, Image):
+            return image
+    offered = ", ".join(str(image.platform) for image in found.images)
+    raise ProjectError(
+        f"There is no image for {platform}; there are images for {offered}.",
+        hint="Build it with that platform among [image] platforms, or run it on such a machine.",
+    )
+
+
+def platform_field(platform: Platform) -> dict[str, str]:
+    """The `platform` of a descriptor in an index."""
+    return {"os": platform.os, "architecture": platform.architecture}
 
 
 def descriptor(media_type: str, content: bytes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from lightship.cache import Cache, storing
 from lightship.errors import IntegrityError, ProjectError, StorageError
 from lightship.layers import Layer, missing_layer
-from lightship.oci.image import INDEX_TYPE, MANIFEST_TYPE, Image, canonical_json, digest_of
+from lightship.oci.image import INDEX_TYPE, Built, Image, canonical_json, descriptor, digest_of, platform_field
 from lightship.oci.name import DEFAULT_TAG, Reference
 from lightship.oci.published import MAX_DOCUMENT, Descriptor, Index, layer_download, parse, read_document
 from lightship.session import Session
@@ -27,7 +27,7 @@ LAYOUT_FILE = canonical_json({"imageLayoutVersion": "1.0.0"})
 _UNSAFE_TO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 
 
-def write_layout(image: Image, cache: Cache, directory: Path, *, name: str, sparse: bool = False) -> Path:
+def write_layout(image: Built, cache: Cache, directory: Path, *, name: str, sparse: bool = False) -> Path:
     """Write the image as a layout and return the directory.
 
     A layout holds one image; one that is there already is replaced, and blobs that it no longer needs are removed.
@@ -52,7 +52,7 @@ def write_layout(image: Image, cache: Cache, directory: Path, *, name: str, spar
         _refuse_to_overwrite(directory)
         blobs = directory / "blobs" / "sha256"
         blobs.mkdir(parents=True, exist_ok=True)
-        for digest, content in documents(image):
+        for digest, content in image.documents:
             _write(blobs / digest.removeprefix("sha256:"), content)
         for layer in stored:
             _link(cache, layer, blobs / layer.digest.removeprefix("sha256:"))
@@ -62,25 +62,18 @@ def write_layout(image: Image, cache: Cache, directory: Path, *, name: str, spar
     return directory
 
 
-def layout_index(image: Image, name: str) -> bytes:
-    """`index.json` of a layout that holds this one image."""
+def layout_index(image: Built, name: str) -> bytes:
+    """`index.json` of a layout that holds this one image, or the index of its platforms."""
     reference = Reference.parse(name)
     entry = {
-        "mediaType": MANIFEST_TYPE,
-        "digest": image.digest,
-        "size": len(image.manifest),
-        "platform": {"os": image.platform.os, "architecture": image.platform.architecture},
+        **descriptor(image.media_type, image.manifest),
+        **({"platform": platform_field(image.platform)} if isinstance(image, Image) else {}),
         "annotations": {
             REF_NAME: reference.tag or DEFAULT_TAG,
             CONTAINERD_NAME: f"{reference.name}:{reference.tag or DEFAULT_TAG}",
         },
     }
     return canonical_json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]})
-
-
-def documents(image: Image) -> tuple[tuple[str, bytes], ...]:
-    """Manifest and config, with their digests."""
-    return ((image.digest, image.manifest), (image.config_digest, image.config))
 
 
 def _is_complete(expected: Mapping[str, int], directory: Path, index: bytes) -> bool:
@@ -94,9 +87,9 @@ def _is_complete(expected: Mapping[str, int], directory: Path, index: bytes) -> 
     return found == expected
 
 
-def _expected(image: Image, layers: Sequence[Layer]) -> dict[str, int]:
+def _expected(image: Built, layers: Sequence[Layer]) -> dict[str, int]:
     """The size of each blob by its file name."""
-    sizes = {digest: len(content) for digest, content in documents(image)}
+    sizes = {digest: len(content) for digest, content in image.documents}
     sizes |= {layer.digest: layer.size for layer in layers}
     return {digest.removeprefix("sha256:"): size for digest, size in sizes.items()}
 

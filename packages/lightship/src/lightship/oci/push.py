@@ -17,7 +17,7 @@ from functools import partial
 from lightship.cache import CHUNK
 from lightship.errors import IntegrityError, LightshipError, ProjectError
 from lightship.layers import Layer, missing_layer
-from lightship.oci.image import MANIFEST_TYPE, Image
+from lightship.oci.image import Built, ImageIndex, digest_of
 from lightship.oci.login import RegistryLogin
 from lightship.oci.name import Reference
 from lightship.oci.published import MAX_DOCUMENT
@@ -52,7 +52,7 @@ class Pushed:
         return sum(found == outcome for found in self.blobs.values())
 
 
-def push_image(image: Image, reference: Reference, session: Session, *, plain_http: bool = False) -> Pushed:
+def push_image(image: Built, reference: Reference, session: Session, *, plain_http: bool = False) -> Pushed:
     """Push an image whose layers are in the cache.
 
     Args:
@@ -77,16 +77,22 @@ def push_image(image: Image, reference: Reference, session: Session, *, plain_ht
         session.progress.task(f"Pushing to {reference}", total) as task,
     ):
         outcomes = _upload_all(blobs, mounts, repository, session, task.advance)
-        _put_manifest(image, repository)
+        if isinstance(image, ImageIndex):
+            for each in image.images:  # a registry takes an index only when it has what the index names
+                put_manifest(each.manifest, each.media_type, repository, each.digest)
+        put_manifest(image.manifest, image.media_type, repository, reference.target)
     sent = sum(blob.size for blob in blobs if outcomes[blob.digest] is Outcome.SENT)
-    return Pushed(reference, image.digest, outcomes, sent + len(image.manifest))
+    sent += sum({each.digest: len(each.manifest) for each in (image, *image.images)}.values())
+    return Pushed(reference, image.digest, outcomes, sent)
 
 
-def _blobs(image: Image, session: Session) -> list[Blob]:
+def _blobs(image: Built, session: Session) -> list[Blob]:
     """Everything that the manifest names, once, the largest first."""
     blobs = {layer.digest: _layer_blob(layer, session) for layer in image.layers}
-    config = image.config
-    blobs[image.config_digest] = Blob(image.config_digest, len(config), lambda: io.BytesIO(config), "the config")
+    for each in image.images:
+        blobs[each.config_digest] = Blob(
+            each.config_digest, len(each.config), partial(io.BytesIO, each.config), "the config"
+        )
     return sorted(blobs.values(), key=lambda blob: -blob.size)
 
 
@@ -97,18 +103,20 @@ def _layer_blob(layer: Layer, session: Session) -> Blob:
     return Blob(layer.digest, layer.size, opener, f"{layer.kind} ({layer.title})")
 
 
-def _mounts(image: Image, reference: Reference) -> dict[str, tuple[str, ...]]:
+def _mounts(image: Built, reference: Reference) -> dict[str, tuple[str, ...]]:
     """From which repositories of the same registry layers can be taken over: those of a base that came from there."""
-    annotations = dict(image.annotations)
-    if BASE_DIGEST not in annotations:
-        return {}
-    try:
-        base = Reference.parse(annotations.get(BASE_NAME, ""))
-    except ProjectError:
-        return {}
-    if base.registry != reference.registry or base.repository == reference.repository:
-        return {}
-    return {layer.digest: (base.repository,) for layer in image.layers if layer.kind == "base"}
+    mounts: dict[str, tuple[str, ...]] = {}
+    for each in image.images:
+        annotations = dict(each.annotations)
+        if BASE_DIGEST not in annotations:
+            continue
+        try:
+            base = Reference.parse(annotations.get(BASE_NAME, ""))
+        except ProjectError:
+            continue
+        if base.registry == reference.registry and base.repository != reference.repository:
+            mounts |= {layer.digest: (base.repository,) for layer in each.layers if layer.kind == "base"}
+    return mounts
 
 
 def _upload_all(
@@ -153,18 +161,18 @@ def _failure(blob: Blob, error: TransferError, repository: Repository, session: 
     return repository.failure(f"Could not push {blob.title} to {repository.reference}", error)
 
 
-def _put_manifest(image: Image, repository: Repository) -> None:
-    """Name the image by its tag, and see that the registry holds the manifest that we mean."""
-    path = f"manifests/{repository.reference.target}"
-    headers = {"Content-Type": MANIFEST_TYPE, "Content-Length": str(len(image.manifest))}
+def put_manifest(content: bytes, media_type: str, repository: Repository, target: str) -> None:
+    """Store a manifest under a tag or its digest, and see that the registry holds the bytes that we mean."""
+    digest = digest_of(content)
+    headers = {"Content-Type": media_type, "Content-Length": str(len(content))}
 
     def attempt() -> bool:
-        url = repository.url(path)
-        answer = repository.send("PUT", url, headers, body=lambda: [image.manifest], accepted=(201,))
-        if announced_digest(answer) not in (None, image.digest):
+        url = repository.url(f"manifests/{target}")
+        answer = repository.send("PUT", url, headers, body=lambda: [content], accepted=(201,))
+        if announced_digest(answer) not in (None, digest):
             raise TransferError(f"the registry says that it has got {announced_digest(answer)}", "corrupt")
         return announced_digest(answer) is not None
 
     what = f"Could not push the manifest of {repository.reference}"
     if not repository.saying(what, lambda: repository.again(attempt)):
-        repository.document(f"manifests/{image.digest}", MAX_DOCUMENT, image.digest)
+        repository.document(f"manifests/{digest}", MAX_DOCUMENT, digest)

@@ -1,22 +1,32 @@
-"""An image that was built before, read back from its layout as the same value that was written."""
+"""What was built before, read back from its layout as the same value that was written."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from lightship.errors import ProjectError
 from lightship.layers import Layer, plain_tar
-from lightship.oci.image import Healthcheck, Image, Platform, Settings
-from lightship.oci.layout import open_layout
-from lightship.oci.published import PublishedImage, parse, read_document, read_image
+from lightship.oci.image import Built, Healthcheck, Image, ImageIndex, Platform, Settings
+from lightship.oci.layout import LayoutSource, open_layout
+from lightship.oci.published import (
+    INDEX_TYPES,
+    Index,
+    Manifest,
+    PublishedImage,
+    document_type,
+    parse,
+    read_document,
+    read_image,
+)
 from lightship.session import Session
 
 _CREATED_BY = "lightship: "
+_B = TypeVar("_B", Image, ImageIndex)
 
 
 class _Health(msgspec.Struct, frozen=True, rename="pascal"):
@@ -52,23 +62,46 @@ class _Config(msgspec.Struct, frozen=True):
     history: list[_History]
 
 
-def read_layout_image(directory: Path, session: Session, platform: Platform | None = None) -> Image:
-    """The image in a layout that Lightship wrote, its layers brought into the cache.
+def read_layout(directory: Path, session: Session) -> Built:
+    """What is in a layout that Lightship wrote, an image or the index of several, its layers brought into the cache.
 
     Raises: `ProjectError` for an image that was not built by Lightship: how to run it could only be guessed.
     """
     source = open_layout(directory)
-    published = read_image(source, platform or Platform())
+    content = source.top()
+    if document_type(content, source) in INDEX_TYPES:
+        index = parse(content, Index, f"the index of {source}")
+        platforms = [
+            Platform(each.platform.architecture, each.platform.os) for each in index.manifests if each.platform
+        ]
+        found = ImageIndex(tuple(_read(source, platform, session) for platform in platforms))
+        return _checked(found, content, source)
+    return _read(source, _only_platform(content, source), session)
+
+
+def _only_platform(content: bytes, source: LayoutSource) -> Platform:
+    manifest = parse(content, Manifest, f"the manifest of {source}")
+    config = parse(read_document(source, manifest.config), _Config, f"the config of {source}")
+    return Platform(config.architecture, config.os)
+
+
+def _read(source: LayoutSource, platform: Platform, session: Session) -> Image:
+    published = read_image(source, platform)
     content = read_document(source, published.manifest.config)
     config = parse(content, _Config, f"the config of {source}")
     source.pull(published.manifest.layers, session)
-    image = _image(published, config, session)
-    if image.config != content:
+    return _checked(_image(published, config, session), content, source)
+
+
+def _checked(found: _B, content: bytes, source: LayoutSource) -> _B:
+    """What was read, if it is written again as the bytes that were read: an image's config, or an index."""
+    written = found.config if isinstance(found, Image) else found.manifest
+    if written != content:
         raise ProjectError(
             f"{source} was not built by this version of Lightship.",
             hint="Run it with Docker or Podman, or build it again.",
         )
-    return image
+    return found
 
 
 def _image(published: PublishedImage, config: _Config, session: Session) -> Image:

@@ -12,6 +12,7 @@ from lightship.models import Model, compare, detect
 from lightship.plan.accelerator import Accelerator, decide_accelerator
 from lightship.plan.base import BaseChoice, decide_base
 from lightship.plan.decision import Decision
+from lightship.plan.platforms import decide_platforms
 from lightship.plan.requirements import decide_requirements
 from lightship.plan.server import Server, decide_server
 from lightship.plan.weights import Delivery, decide_weights
@@ -29,6 +30,7 @@ class Plan:
     model: Model | None
     weights_files: tuple[ContextFile, ...]
     app_files: tuple[ContextFile, ...]
+    platforms: Decision[tuple[str, ...]]
     base: Decision[BaseChoice]
     server: Decision[Server]
     requirements: Decision[RequirementsSource]
@@ -45,7 +47,7 @@ class Plan:
         """Every decision, in the order in which a person would ask."""
         if self.model is not None:
             yield _model_decision(self.model, self.project)
-        yield from (self.server, self.base, self.requirements, self.accelerator, self.weights)
+        yield from (self.server, self.platforms, self.base, self.requirements, self.accelerator, self.weights)
         yield from (self.layers, self.compression, self.pruning, self.user, self.proof)
 
 
@@ -64,6 +66,7 @@ def make_plan(project: Project) -> Plan:
         model=model,
         weights_files=weights,
         app_files=tuple(file for file in context.files if file not in weights),
+        platforms=decide_platforms(project),
         base=decide_base(project),
         server=decide_server(project, model),
         requirements=requirements,

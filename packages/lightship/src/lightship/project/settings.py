@@ -55,6 +55,7 @@ class ImageTable(Table, frozen=True):
 
     name: str | None = None
     tag: str = "latest"
+    platforms: tuple[str, ...] = ("linux/amd64",)
     compression: Literal["zstd", "gzip", "none"] = "zstd"
     prune: Literal["safe", "none"] = "safe"
     include: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ import msgspec
 from lightship.errors import ProjectError
 from lightship.project.settings import Settings
 
+PLATFORMS = ("linux/amd64", "linux/arm64")  # those with an assembled base and with wheels of nearly everything
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`")
 
@@ -37,7 +38,19 @@ def settings_from(table: dict[str, Any], source: str) -> Settings:
         raise ProjectError(f"{source}: serve.port: expected a port from 1 to 65535, got {settings.serve.port}.")
     if not settings.serve.health.startswith("/"):
         raise ProjectError(f"{source}: serve.health: expected a path such as /health, got {settings.serve.health!r}.")
+    _check_platforms(settings.image.platforms, source)
     return settings
+
+
+def _check_platforms(platforms: tuple[str, ...], source: str) -> None:
+    for platform in platforms:
+        if platform not in PLATFORMS:
+            raise ProjectError(
+                f"{source}: image.platforms: {platform!r} is no platform that images are built for.",
+                hint=f"Known: {', '.join(PLATFORMS)}.",
+            )
+    if not platforms or len(set(platforms)) < len(platforms):
+        raise ProjectError(f"{source}: image.platforms: expected at least one platform, and none of them twice.")
 
 
 def _explained(message: str, source: str) -> ProjectError:

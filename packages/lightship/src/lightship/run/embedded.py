@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO
 
 from lightship.errors import EngineError
 from lightship.layers.rootfs import HOST_FILES, MOUNT_POINTS, root_filesystem
-from lightship.oci.image import Image
+from lightship.oci.image import Image, Platform
 from lightship.run.engine import RunOptions
 from lightship.run.logs import LogTail
 from lightship.run.ports import LOOPBACK, free_port
@@ -26,6 +27,7 @@ from lightship.session import Session
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # as Docker's
 _LAUNCHER = Path(__file__).with_name("launcher.py")
+_QEMU_NAMES = {"amd64": "x86_64", "arm64": "aarch64"}  # OCI's name of an architecture -> QEMU's
 _LAST_WAIT = 10.0  # seconds that a killed container may take to go; only a broken driver needs them
 _SYSCTLS = (  # what forbids user namespaces to normal users, and the value that does
     ("kernel.apparmor_restrict_unprivileged_userns", "1"),  # Ubuntu 23.10 and later
@@ -99,6 +101,7 @@ class EmbeddedEngine:
             raise EngineError("The image has neither an entrypoint nor a command, so there is nothing to run.")
         request = _request(
             root,
+            emulator=_emulator(image),
             uid=user.uid,
             gid=user.gid,
             arguments=arguments,
@@ -188,6 +191,7 @@ def _request(
     directory: str = "/",
     host_name: str = "lightship",
     stop_signal: int = signal.SIGTERM,
+    emulator: str | None = None,
 ) -> dict[str, Any]:
     """What the launcher reads. Without arguments it sets everything up, runs nothing and ends well."""
     return {
@@ -199,8 +203,21 @@ def _request(
         "directory": directory,
         "host_name": host_name[:64],
         "stop_signal": int(stop_signal),
+        "emulator": emulator,
         "files": [[f"/{name}", name] for name in HOST_FILES],
     }
+
+
+def _emulator(image: Image) -> str | None:
+    """QEMU's program for an image of another processor (Debian: qemu-user-static), where there is one.
+
+    It emulates the image's program, and not what that program starts: enough for a server, and for its proof.
+    """
+    architecture = image.platform.architecture
+    if architecture == Platform.of_this_machine().architecture:
+        return None
+    name = _QEMU_NAMES.get(architecture, architecture)
+    return shutil.which(f"qemu-{name}-static") or shutil.which(f"qemu-{name}")
 
 
 def _launch(
@@ -274,7 +291,8 @@ def _program_error(step: str, program: str, number: int, image: Image) -> Engine
         return EngineError(
             f"{program} is no program for this machine: the image is for {image.platform}, "
             f"this is {platform.machine()}.",
-            hint="Build for this machine's platform, or run the image on one that fits.",
+            hint="Build for this machine's platform, run the image on one that fits, or install QEMU's user-mode "
+            "emulation (Debian: qemu-user-static).",
         )
     return EngineError(
         f"The entrypoint {program} cannot be run as the user {image.settings.user}: {os.strerror(number)}.",

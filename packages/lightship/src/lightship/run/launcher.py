@@ -226,6 +226,8 @@ def become_container(kernel: Kernel, request: dict[str, Any], report: int, alive
         os.setsid()
         os.umask(0o022)
         forget_signals()
+        # Opened here, because the container's root has no such program.
+        emulator = os.open(request["emulator"], os.O_RDONLY | os.O_CLOEXEC) if request["emulator"] else None
         build_root(kernel, request["files"])
         kernel.set_host_name(request["host_name"])
         become_user(kernel, request["uid"], request["gid"])
@@ -233,7 +235,7 @@ def become_container(kernel: Kernel, request: dict[str, Any], report: int, alive
         if select.select([alive], [], [], 0)[0]:
             os._exit(125)  # the launcher died before it could be noticed
         if request["arguments"]:
-            run_program(request)
+            run_program(request, emulator)
         os._exit(0)
     except Failure as failure:
         tell(report, failure.report)
@@ -302,8 +304,8 @@ def become_user(kernel: Kernel, uid: int, gid: int) -> None:
     kernel.prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
-def run_program(request: dict[str, Any]) -> None:
-    """Become the image's program."""
+def run_program(request: dict[str, Any], emulator: int | None) -> None:
+    """Become the image's program, or the emulator of its processor, which reads it as a file."""
     directory, environment = request["directory"], request["environment"]
     try:
         os.chdir(directory)
@@ -314,6 +316,8 @@ def run_program(request: dict[str, Any]) -> None:
     arguments = request["arguments"]
     program = find_program(arguments[0], environment.get("PATH", ""))
     try:
+        if emulator is not None and Path(program).exists():
+            os.execve(emulator, [request["emulator"], program, *arguments[1:]], environment)  # noqa: S606
         os.execve(program, arguments, environment)  # noqa: S606 - no shell is wanted
     except OSError as error:
         # A program that is there yet "not found" lacks its interpreter: the ELF loader, or the one after #!.

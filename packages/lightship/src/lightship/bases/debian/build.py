@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+from collections.abc import Callable
 from pathlib import Path
 
 from lightship.bases.base import Base, Interpreter
@@ -18,7 +18,6 @@ ENVIRONMENT = (
     ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
     ("LANG", "C.UTF-8"),
 )
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # the kernel's names for Debian's architectures
 
 
 def build_debian(
@@ -27,22 +26,20 @@ def build_debian(
     compression: Compression,
     *,
     mirror: str | None = None,
+    compiler_root: Callable[[], Path] | None = None,
 ) -> Base:
     """The base of a lock. Where its layer is in the cache, nothing else is touched.
 
     Args:
+        compiler_root: For a processor that is not this machine's: the root file system of the same base for this
+            machine, whose Python compiles the standard library. Bytecode is the same on all processors.
         mirror: `[base] mirror`, for the packages that the cache lacks; None for the environment's or the host's.
 
     Raises: `NetworkError` naming the packages that have left the mirror, `IntegrityError` for a package that does not
         match its hash or breaks the format's rules.
     """
-    native = _MACHINES.get(platform.machine()) == lock.architecture
-    recipe = DebianRecipe(lock, session, mirror, bytecode=native)
+    recipe = DebianRecipe(lock, session, mirror, compiler_root)
     layer = materialise(recipe, session.cache, compression)
-    if not native and not layer.from_cache:
-        session.progress.note(
-            f"The standard library of the {lock.architecture} base has no bytecode: its Python does not run here."
-        )
     return Base(
         reference=f"debian:{lock.codename}",
         digest=None,

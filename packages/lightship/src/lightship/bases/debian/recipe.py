@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,20 +26,19 @@ TREES = "debian"  # the kind of the cache's trees that hold unpacked bases
 class DebianRecipe:
     """How to make the base's layer, and besides it the unpacked tree, which the byte compiler runs from.
 
-    `bytecode` says whether the standard library is compiled: only where its interpreter runs on this machine.
+    `compiler_root` is where a Python of the same version that runs here is; None for the tree's own.
     """
 
     lock: DebianLock
     session: Session
     mirror: str | None
-    bytecode: bool
+    compiler_root: Callable[[], Path] | None = None
 
     @property
     def key(self) -> str:
         lock = self.lock
         packages = (f"{each.name} {each.version} {each.architecture} {each.sha256}" for each in lock.packages)
-        compiled = "bytecode" if self.bytecode else "sources"
-        return recipe_key("debian", VERSION, lock.codename, lock.architecture, compiled, *packages)
+        return recipe_key("debian", VERSION, lock.codename, lock.architecture, "bytecode", *packages)
 
     @property
     def kind(self) -> str:
@@ -59,8 +59,8 @@ class DebianRecipe:
             ]
             unpacked = unpack_all(files, tree, without, self.session.jobs)
             configure(tree, self.lock, unpacked)
-            if self.bytecode:
-                compile_standard_library(tree, self.lock, self.session.jobs)
+            compiler_root = self.compiler_root() if self.compiler_root else tree.directory
+            compile_standard_library(tree, self.lock, compiler_root, self.session.jobs)
             tree.write_to(tar)
             self.session.cache.make_tree(TREES, self.key, lambda target: _move(folder, target))
 

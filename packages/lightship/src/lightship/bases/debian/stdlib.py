@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from lightship.bases.debian.filesystem import RootFileSystem
 from lightship.bases.debian.lock import DebianLock
@@ -16,13 +17,13 @@ from lightship.layers.bytecode import bytecode_path, interpreter_compiler
 _SOURCE = re.compile(r"usr/lib/python3(?:\.[0-9]+)?/.+\.py")
 
 
-def compile_standard_library(tree: RootFileSystem, lock: DebianLock, jobs: int) -> None:
-    """Add a .pyc for every source of the tree, compiled by the tree's own Python."""
+def compile_standard_library(tree: RootFileSystem, lock: DebianLock, compiler_root: Path, jobs: int) -> None:
+    """Add a .pyc for every source of the tree, compiled by the Python in `compiler_root`."""
     paths = [path for path in sorted(tree.entries) if _SOURCE.fullmatch(path) and _is_file(tree, path)]
     if not paths:
         return
     minor = ".".join(lock.python_version.split(".")[:2])
-    with interpreter_compiler(tree.directory, lock.interpreter_path, lock.python_version, jobs) as compiler:
+    with interpreter_compiler(compiler_root, lock.interpreter_path, lock.python_version, jobs) as compiler:
         for path, bytecode in compiler.compile(_sources(tree, paths)):
             if bytecode is not None:
                 tree.add_file(bytecode_path(path.lstrip("/"), minor), [bytecode])

@@ -16,6 +16,7 @@ from lightship.bases.image import ImageLock, build_image_base
 from lightship.download import GoneError
 from lightship.layers import Compression, Layer, Recipe, cached_layer, materialise
 from lightship.layers.bytecode import Compiler, interpreter_compiler
+from lightship.layers.bytecode_store import BytecodeStore
 from lightship.layers.environment import Environment
 from lightship.layers.files import FileEntry, FilesRecipe
 from lightship.layers.grouping import group
@@ -201,12 +202,12 @@ def _wheel_recipes(
         return WheelSource(name, version, file, sha256, size, partial(session.cache.blob_path, f"sha256:{sha256}"))
 
     wheels = [source(each.name, each.version, each.file, each.sha256, each.size) for each in locked.lock.wheels]
-    level = plan.project.settings.image.prune
+    level, store = plan.project.settings.image.prune, BytecodeStore(session.cache)
     recipes = []
     for layer in group(wheels):
         huge = sum(wheel.size for wheel in layer) >= HUGE
         open_compiler = partial(compiler, jobs=COMPILERS) if huge else compiler
-        recipes.append(WheelsRecipe(layer, environment, level, open_compiler, session.progress))
+        recipes.append(WheelsRecipe(layer, environment, level, open_compiler, session.progress, store))
     return recipes
 
 

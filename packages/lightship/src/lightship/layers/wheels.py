@@ -9,16 +9,19 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import heapq
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from installer.scripts import Script
 from installer.utils import parse_entrypoints
 
 from lightship.layers.bytecode import Compiler, bytecode_path
+from lightship.layers.bytecode_store import BytecodeStore, kept
 from lightship.layers.environment import PREFIX, PYTHON, Environment
 from lightship.layers.layer import recipe_key
 from lightship.layers.prune import VERSION as PRUNE_VERSION
@@ -51,7 +54,8 @@ class WheelSource:
 class WheelsRecipe:
     """A layer that holds some wheels, installed into an environment.
 
-    `compiler` opens the byte compiler of the environment's interpreter; None leaves the bytecode out.
+    `compiler` opens the byte compiler of the environment's interpreter; None leaves the bytecode out. `store` keeps
+    the bytecode of wheels that share a layer; a wheel that has one for itself is compiled only when it changes.
     """
 
     wheels: tuple[WheelSource, ...]
@@ -59,6 +63,7 @@ class WheelsRecipe:
     prune: Level
     compiler: Callable[[], AbstractContextManager[Compiler]] | None = field(compare=False)
     progress: Progress = field(default_factory=Silent, compare=False)
+    store: BytecodeStore | None = field(default=None, compare=False)
 
     @property
     def key(self) -> str:
@@ -84,7 +89,7 @@ class WheelsRecipe:
             for path in sorted(entries):
                 entries[path].write(path, tar, task)
             if self.compiler:
-                self._write_bytecode(entries, tar, stack.enter_context(self.compiler()))
+                self._write_bytecode(entries, installed, tar, self.compiler, stack)
             for each in installed:
                 tar.content(f"{self.environment.site_packages}/{each.record_path}", each.record())
 
@@ -103,17 +108,59 @@ class WheelsRecipe:
                 entries[path] = entry
         return entries
 
-    def _write_bytecode(self, entries: dict[str, _Entry], tar: TarWriter, compiler: Compiler) -> None:
+    def _write_bytecode(
+        self,
+        entries: dict[str, _Entry],
+        installed: list[_Installed],
+        tar: TarWriter,
+        compiler: Callable[[], AbstractContextManager[Compiler]],
+        stack: ExitStack,
+    ) -> None:
         """Bytecode of all sources, after everything else: sources are read again, so none is held meanwhile."""
         site = self.environment.site_packages + "/"
-        paths = [path for path in sorted(entries) if path.startswith(site) and entries[path].is_source]
-        sources = ((f"/{path}", b"".join(entries[path].chunks())) for path in paths)
-        for compiled, bytecode in compiler.compile(sources):
-            if bytecode is not None:
-                path = compiled.removeprefix("/")
-                target = bytecode_path(path, self.environment.minor)
-                tar.content(target, bytecode)
-                entries[path].owner.bytecode.append(target)
+
+        def sources(found: dict[str, _Entry]) -> list[str]:
+            return [path for path in sorted(found) if path.startswith(site) and found[path].is_source]
+
+        opened = cache(lambda: stack.enter_context(compiler()))
+        if self.store is None or len(installed) == 1:
+            compiled = _compiled(entries, sources(entries), opened())
+        else:
+            compiled = self._kept(self.store, entries, [(each, sources(each.entries)) for each in installed], opened)
+        for path, bytecode in compiled:
+            target = bytecode_path(path, self.environment.minor)
+            tar.content(target, bytecode)
+            entries[path].owner.bytecode.append(target)
+
+    def _kept(
+        self,
+        store: BytecodeStore,
+        entries: dict[str, _Entry],
+        sources: list[tuple[_Installed, list[str]]],
+        compiler: Callable[[], Compiler],
+    ) -> Iterator[tuple[str, bytes]]:
+        """The bytecode of each wheel from the store, which is filled where it lacks one; by path."""
+        streams = []
+        for wheel, (each, paths) in zip(self._sorted, sources, strict=True):
+            key = store.key(wheel.sha256, self.environment.version, paths)
+            place = store.find(key) or store.keep(key, _compiled(each.entries, paths, compiler()))
+            # Of a path that two wheels bring, only the one that is installed counts.
+            streams.append(_owned(kept(place), entries, each))
+        yield from heapq.merge(*streams)
+
+
+def _owned(
+    pairs: Iterable[tuple[str, bytes]], entries: dict[str, _Entry], owner: _Installed
+) -> Iterator[tuple[str, bytes]]:
+    return (pair for pair in pairs if entries[pair[0]].owner is owner)
+
+
+def _compiled(entries: dict[str, _Entry], paths: list[str], compiler: Compiler) -> Iterator[tuple[str, bytes]]:
+    """The bytecode of those sources that are valid."""
+    sources = ((f"/{path}", b"".join(entries[path].chunks())) for path in paths)
+    for path, bytecode in compiler.compile(sources):
+        if bytecode is not None:
+            yield path.removeprefix("/"), bytecode
 
 
 class _Entry:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lightship.lock.amend import amended
 from lightship.lock.file import LockedWheel
 from lightship.lock.index import index_configuration, index_options
 from lightship.lock.offers import Offer, locked_wheels
@@ -39,7 +40,10 @@ def resolve(
     index = index_configuration(session.environ, source, source.directory)
     try:
         with session.progress.task(f"Resolving {source.title}"):
-            offers = _offers(source, extra, target, Uv(session, index, source.directory), preferences)
+            uv = Uv(session, index, source.directory)
+            if preferences and (wheels := amended(preferences, source, extra, target, session, index, uv)):
+                return wheels
+            offers = _offers(source, extra, target, uv, preferences)
     except UvError as error:
         what = source.title if not extra else f"{source.title} together with {', '.join(extra)}"
         raise explain(error, what, offline=session.offline) from error

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from threading import Lock
 
 from lightship.assemble import APP, assemble
 from lightship.bases.base import Base
 from lightship.bases.debian import DebianLock, build_debian
 from lightship.bases.image import ImageLock, build_image_base
 from lightship.download import GoneError
+from lightship.errors import LightshipError
 from lightship.layers import Compression, Layer, Recipe, cached_layer, materialise
 from lightship.layers.bytecode import Compiler, interpreter_compiler
 from lightship.layers.bytecode_store import BytecodeStore
 from lightship.layers.environment import Environment
 from lightship.layers.files import FileEntry, FilesRecipe
-from lightship.layers.grouping import group
+from lightship.layers.grouping import HEAVY, group
 from lightship.layers.processors import check_processor
 from lightship.layers.runtime import RuntimeRecipe
 from lightship.layers.weights import Weighed, WeightsFile, shards, weigh
 from lightship.layers.wheels import WheelSource, WheelsRecipe
-from lightship.lock import WheelsGoneError, fetch_wheels
-from lightship.locking import Locked, bring_up_to_date, lock_base, replace_base
+from lightship.lock import LockedWheel, Target, WheelsGoneError, fetch_wheels, pinned_wheels
+from lightship.locking import Locked, bring_up_to_date, lock_base, replace_base, target_of
 from lightship.oci import Built, Image, ImageIndex, Platform, write_layout
 from lightship.oci.stored import unpacked_size
 from lightship.phases import Phases
@@ -94,19 +96,28 @@ def _build_image(
     plan: Plan, platform: Platform, session: Session, phases: Phases, *, locked: bool, upgrade: bool
 ) -> tuple[Image, tuple[str, ...]]:
     """The image for one platform, and what changed in its lock."""
-    with phases.phase("lock"):
-        fitting = bring_up_to_date(plan, platform, session, locked=locked, upgrade=upgrade)
-    try:
-        base, layers = _base_and_layers(plan, fitting, session, phases)
-    except WheelsGoneError:
-        raise  # another base would not bring them back
-    except GoneError as error:
-        if locked or session.offline or not isinstance(fitting.base, DebianLock):
-            raise
-        session.progress.note(error.message)
+    with ThreadPoolExecutor(session.jobs + 1, thread_name_prefix="lightship") as pool:
+        bases, workshop = _Bases(plan, session, pool), _Workshop(plan, session, pool)
+
+        def base_known(base: DebianLock | ImageLock, *, resolving: bool) -> None:
+            bases.begin(base)
+            if resolving and not session.offline:
+                pool.submit(_begin_pinned, plan, target_of(plan.base.value, platform, base), base, bases, workshop)
+
         with phases.phase("lock"):
-            fitting = replace_base(fitting, plan, platform, session)
-        base, layers = _base_and_layers(plan, fitting, session, phases)
+            fitting = bring_up_to_date(plan, platform, session, locked=locked, upgrade=upgrade, base_known=base_known)
+        try:
+            base, layers = _base_and_layers(plan, fitting, phases, bases, workshop)
+        except WheelsGoneError:
+            raise  # another base would not bring them back
+        except GoneError as error:
+            if locked or session.offline or not isinstance(fitting.base, DebianLock):
+                raise
+            session.progress.note(error.message)
+            with phases.phase("lock"):
+                fitting = replace_base(fitting, plan, platform, session)
+            # What was begun with the old base has failed with it.
+            base, layers = _base_and_layers(plan, fitting, phases, bases, _Workshop(plan, session, pool))
     with phases.phase("image"):
         base.fetch()
         image = assemble(plan, _measured(base, session), layers, session.environ)
@@ -116,60 +127,165 @@ def _build_image(
     return image, fitting.changes
 
 
-def _base_and_layers(plan: Plan, locked: Locked, session: Session, phases: Phases) -> tuple[Base, Sequence[Layer]]:
-    """The base and all layers above it. The wheels are fetched while the base is assembled."""
-    compression = Compression(plan.compression.value)
+class _Bases:
+    """The bases of locks, each begun once: while wheels are resolved, the base is already made."""
+
+    def __init__(self, plan: Plan, session: Session, pool: ThreadPoolExecutor) -> None:
+        self._plan = plan
+        self._session = session
+        self._pool = pool
+        self._begun: list[tuple[DebianLock | ImageLock, Future[Base]]] = []
+        self._lock = Lock()
+        self.native_root = cache(partial(_native_root, plan, session))
+
+    def begin(self, lock: DebianLock | ImageLock) -> Future[Base]:
+        """The base of a lock, under way or done."""
+        with self._lock:
+            for known, future in self._begun:
+                if known == lock:
+                    return future
+            native_root = self.native_root if self._is_foreign(lock) else None
+            future = self._pool.submit(_base, self._plan, lock, self._session, native_root)
+            self._begun.append((lock, future))
+            return future
+
+    def root(self, lock: DebianLock | ImageLock) -> Path:
+        """Where a Python of the base's version is that runs on this machine: the base's own, or its twin's."""
+        return self.native_root() if self._is_foreign(lock) else self.begin(lock).result().interpreter.root()
+
+    @staticmethod
+    def _is_foreign(lock: DebianLock | ImageLock) -> bool:
+        return lock.architecture != Platform.of_this_machine().architecture
+
+
+class _Workshop:
+    """Layers under way, each begun once, however often it is asked for."""
+
+    def __init__(self, plan: Plan, session: Session, pool: ThreadPoolExecutor) -> None:
+        self.session = session
+        self.pool = pool
+        self.compression = Compression(plan.compression.value)
+        self._begun: dict[str, Future[Layer]] = {}
+        self._lock = Lock()
+
+    def begin(self, recipe: Recipe) -> Future[Layer]:
+        with self._lock:
+            if recipe.key not in self._begun:
+                self._begun[recipe.key] = self.pool.submit(materialise, recipe, self.session.cache, self.compression)
+            return self._begun[recipe.key]
+
+    def begun(self, recipe: Recipe) -> Future[Layer] | None:
+        with self._lock:
+            return self._begun.get(recipe.key)
+
+    def missing(self, recipe: Recipe) -> list[WheelSource]:
+        """The wheels that must be fetched before the layer can be made."""
+        if not isinstance(recipe, WheelsRecipe) or cached_layer(recipe, self.session.cache, self.compression):
+            return []
+        has_blob = self.session.cache.has_blob
+        return [wheel for wheel in recipe.wheels if not has_blob(f"sha256:{wheel.sha256}", wheel.size)]
+
+
+def _begin_pinned(
+    plan: Plan, target: Target, base: DebianLock | ImageLock, bases: _Bases, workshop: _Workshop
+) -> None:
+    """Begin the layers of heavy wheels whose versions the requirements fix, while all else is still resolved.
+
+    What turns out otherwise was made in vain, and no more: an error here will be met, and told, where it belongs.
+    """
+    session, source = workshop.session, plan.requirements.value
+    with suppress(LightshipError):
+        wheels = [wheel for wheel in pinned_wheels(source, target, session) if wheel.size >= HEAVY]
+        fetch_wheels(wheels, session, target, source=source, directory=plan.project.directory)
+        environment = Environment(_interpreter_path(base), base.python_version)
+        compiler = partial(_open_compiler, partial(bases.root, base), environment)
+        for recipe in _wheel_recipes(plan, wheels, environment, compiler, session):
+            workshop.begin(recipe)
+
+
+def _base_and_layers(
+    plan: Plan, locked: Locked, phases: Phases, bases: _Bases, workshop: _Workshop
+) -> tuple[Base, Sequence[Layer]]:
+    """The base and all layers above it. Each layer is begun when its wheels are here."""
+    session, compression = workshop.session, workshop.compression
     environment = Environment(_interpreter_path(locked.base), locked.base.python_version)
-    foreign = locked.base.architecture != Platform.of_this_machine().architecture
-    native_root = cache(partial(_native_root, plan, session, compression)) if foreign else None
-    with ThreadPoolExecutor(session.jobs + 1, thread_name_prefix="lightship") as pool:
-        base_future = pool.submit(_base, plan, locked.base, session, compression, native_root)
-        weights = _weights(plan, session, compression, pool)
-        compiler = partial(_open_compiler, native_root or partial(_own_root, base_future), environment)
-        wheels = _wheel_recipes(plan, locked, environment, compiler, session)
-        with phases.phase("fetch"):
-            _fetch(_uncached(wheels, session, compression), locked, plan, session)
-        recipes: list[Recipe] = [environment, *wheels, RuntimeRecipe(environment, compiler)]
-        # Layers are begun while the base is still being made; only their bytecode has to wait for its Python.
-        futures = _materialise_all(recipes, session, compression, pool)
-        with phases.phase("base"):
-            base = base_future.result()
-        with phases.phase("layers"):
-            weighed = [future.result() for future in weights]
-            app = _app_recipe(plan, session, [entry for each in weighed for entry in each.files])
-            layers = [
-                *(future.result() for future in futures),
-                *(each.layer for each in weighed),
-                materialise(app, session.cache, compression),
-            ]
+    base_future = bases.begin(locked.base)
+    weights = _weights(plan, session, compression, workshop.pool)
+    # Only its bytecode has to wait for the base's Python.
+    compiler = partial(_open_compiler, partial(bases.root, locked.base), environment)
+    wheels = _wheel_recipes(plan, locked.lock.wheels, environment, compiler, session)
+    layers_under_way = _Layers([environment, *wheels, RuntimeRecipe(environment, compiler)], workshop)
+    with phases.phase("fetch"):
+        _fetch(layers_under_way.missing, locked, plan, session, layers_under_way.arrived)
+    with phases.phase("base"):
+        base = base_future.result()
+    with phases.phase("layers"):
+        weighed = [future.result() for future in weights]
+        app = _app_recipe(plan, session, [entry for each in weighed for entry in each.files])
+        layers = [
+            *layers_under_way.results(),
+            *(each.layer for each in weighed),
+            materialise(app, session.cache, compression),
+        ]
     return base, layers
+
+
+class _Layers:
+    """Layers that are made side by side, the largest first, each as soon as the wheels it needs are in the cache."""
+
+    def __init__(self, recipes: Sequence[Recipe], workshop: _Workshop) -> None:
+        self._recipes = recipes
+        self._workshop = workshop
+        self._waiting: dict[int, set[str]] = {}
+        self._lock = Lock()
+        self.missing: list[WheelSource] = []
+        for number, recipe in sorted(enumerate(recipes), key=lambda each: -_size(each[1])):
+            absent = [] if workshop.begun(recipe) else workshop.missing(recipe)
+            self.missing += absent
+            if absent:
+                self._waiting[number] = {wheel.sha256 for wheel in absent}
+            else:
+                workshop.begin(recipe)
+
+    def arrived(self, sha256: str) -> None:
+        """Begin what has waited for this wheel alone."""
+        with self._lock:
+            for number, absent in list(self._waiting.items()):
+                absent.discard(sha256)
+                if not absent:
+                    del self._waiting[number]
+                    self._workshop.begin(self._recipes[number])
+
+    def results(self) -> list[Layer]:
+        """All layers, in the order of their recipes; called when every wheel is here."""
+        return [self._workshop.begin(recipe).result() for recipe in self._recipes]
+
+
+def _size(recipe: Recipe) -> int:
+    return sum(wheel.size for wheel in recipe.wheels) if isinstance(recipe, WheelsRecipe) else 0
 
 
 def _base(
     plan: Plan,
     lock: DebianLock | ImageLock,
     session: Session,
-    compression: Compression,
     native_root: Callable[[], Path] | None = None,
 ) -> Base:
     if isinstance(lock, DebianLock):
         mirror = plan.project.settings.base_table.mirror
+        compression = Compression(plan.compression.value)
         return build_debian(lock, session, compression, mirror=mirror, compiler_root=native_root)
     return build_image_base(lock, session, plan.project.directory)
 
 
-def _own_root(base: Future[Base]) -> Path:
-    return base.result().interpreter.root()
-
-
-def _native_root(plan: Plan, session: Session, compression: Compression) -> Path:
+def _native_root(plan: Plan, session: Session) -> Path:
     """The root file system of the plan's base for this machine's processor, to compile bytecode for another one."""
     platform = Platform.of_this_machine()
     if str(platform) in plan.platforms.value:
         lock = bring_up_to_date(plan, platform, session).base
     else:
         lock = lock_base(plan, platform, session)  # of no image: it need not be the same tomorrow
-    return _base(plan, lock, session, compression).interpreter.root()
+    return _base(plan, lock, session).interpreter.root()
 
 
 def _measured(base: Base, session: Session) -> Base:
@@ -191,7 +307,7 @@ def _open_compiler(
 
 def _wheel_recipes(
     plan: Plan,
-    locked: Locked,
+    locked: Sequence[LockedWheel],
     environment: Environment,
     compiler: Callable[..., AbstractContextManager[Compiler]],
     session: Session,
@@ -201,7 +317,7 @@ def _wheel_recipes(
     def source(name: str, version: str, file: str, sha256: str, size: int) -> WheelSource:
         return WheelSource(name, version, file, sha256, size, partial(session.cache.blob_path, f"sha256:{sha256}"))
 
-    wheels = [source(each.name, each.version, each.file, each.sha256, each.size) for each in locked.lock.wheels]
+    wheels = [source(each.name, each.version, each.file, each.sha256, each.size) for each in locked]
     level, store = plan.project.settings.image.prune, BytecodeStore(session.cache)
     recipes = []
     for layer in group(wheels):
@@ -211,12 +327,15 @@ def _wheel_recipes(
     return recipes
 
 
-def _fetch(missing: Sequence[WheelSource], locked: Locked, plan: Plan, session: Session) -> None:
+def _fetch(
+    missing: Sequence[WheelSource], locked: Locked, plan: Plan, session: Session, arrived: Callable[[str], None]
+) -> None:
     if missing:
         wanted = {each.sha256 for each in missing}
         wheels = [wheel for wheel in locked.lock.wheels if wheel.sha256 in wanted]
         source = plan.requirements.value
-        fetch_wheels(wheels, session, locked.lock.target, source=source, directory=plan.project.directory)
+        directory = plan.project.directory
+        fetch_wheels(wheels, session, locked.lock.target, source=source, directory=directory, arrived=arrived)
 
 
 def _weights(
@@ -239,24 +358,3 @@ def _app_recipe(plan: Plan, session: Session, weights: Sequence[FileEntry]) -> F
     app += [FileEntry.of_bytes(f"{APP}/{path}", content) for path, content in generated.items()]
     title = f"{len(plan.app_files)} files of the project, settings" if plan.app_files else "settings"
     return FilesRecipe("app", title, tuple({entry.path: entry for entry in app}.values()))
-
-
-def _uncached(wheels: Sequence[WheelsRecipe], session: Session, compression: Compression) -> list[WheelSource]:
-    """The wheels whose bytes are needed, because their layer must be made."""
-    missing = (recipe for recipe in wheels if not cached_layer(recipe, session.cache, compression))
-    return [wheel for recipe in missing for wheel in recipe.wheels]
-
-
-def _materialise_all(
-    recipes: Sequence[Recipe], session: Session, compression: Compression, pool: ThreadPoolExecutor
-) -> list[Future[Layer]]:
-    """All layers, in order; those that must be made are made side by side, the largest first."""
-
-    def weight(number: int) -> int:
-        recipe = recipes[number]
-        return sum(wheel.size for wheel in recipe.wheels) if isinstance(recipe, WheelsRecipe) else 0
-
-    futures = {}
-    for number in sorted(range(len(recipes)), key=weight, reverse=True):
-        futures[number] = pool.submit(materialise, recipes[number], session.cache, compression)
-    return [futures[number] for number in range(len(recipes))]

@@ -60,6 +60,7 @@ def download_all(
     credentials: Credentials | None = None,
     login: Login | None = None,
     patience: Patience = USUAL_PATIENCE,
+    arrived: Callable[[str], None] = lambda sha256: None,
 ) -> dict[str, Path]:
     """Fetch what the cache does not hold yet.
 
@@ -68,6 +69,7 @@ def download_all(
         credentials: User names and passwords by origin, for URLs that carry none.
         login: Its headers are sent with every request; an Authorization is not sent on to where a redirect leads.
         patience: How often to try again.
+        arrived: Is told of each file, by its sha256, when it has come; from several threads.
 
     Returns: the blob of each download in the cache, by its sha256.
 
@@ -85,7 +87,7 @@ def download_all(
             session.progress.task(name, total) as task,
             closing(Reader(session, credentials, login=login, patience=patience)) as reader,
         ):
-            _all_of(missing, reader, cache, task.advance)
+            _all_of(missing, reader, cache, task.advance, arrived)
     return {sha256: cache.blob_path(download.digest) for sha256, download in wanted.items()}
 
 
@@ -198,7 +200,13 @@ class _Partial:
         return TransferError(reason, "corrupt", retry=again)
 
 
-def _all_of(downloads: Sequence[Download], reader: Reader, cache: Cache, advance: Callable[[int], None]) -> None:
+def _all_of(
+    downloads: Sequence[Download],
+    reader: Reader,
+    cache: Cache,
+    advance: Callable[[int], None],
+    arrived: Callable[[str], None],
+) -> None:
     """Fetch all, the largest first. What is gone is gathered, so that one error names all of it."""
     from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
@@ -206,7 +214,7 @@ def _all_of(downloads: Sequence[Download], reader: Reader, cache: Cache, advance
     executor = ThreadPoolExecutor(min(CONNECTIONS, len(downloads)), thread_name_prefix="download")
     try:
         futures: list[Future[GoneError | None]] = [
-            executor.submit(_unless_gone, download, reader, cache, advance) for download in largest_first
+            executor.submit(_unless_gone, download, reader, cache, advance, arrived) for download in largest_first
         ]
         done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         gone = [error for future in futures if future in done and (error := future.result()) is not None]
@@ -221,12 +229,17 @@ def _all_of(downloads: Sequence[Download], reader: Reader, cache: Cache, advance
 
 
 def _unless_gone(
-    download: Download, reader: Reader, cache: Cache, advance: Callable[[int], None]
+    download: Download,
+    reader: Reader,
+    cache: Cache,
+    advance: Callable[[int], None],
+    arrived: Callable[[str], None],
 ) -> GoneError | None:
     try:
         _one(download, reader, cache, advance)
     except GoneError as error:
         return error
+    arrived(download.sha256)
     return None
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -36,6 +37,12 @@ _LEAST_GLIBC = (2, 17)  # where a base does not tell: manylinux2014, what wheels
 _REMEDY = "Run `lightship lock`, look at what it changes, and commit lightship.lock."
 
 
+class BaseKnown(Protocol):
+    """What `bring_up_to_date` tells of a base."""
+
+    def __call__(self, base: DebianLock | ImageLock, /, *, resolving: bool) -> None: ...
+
+
 @dataclass(frozen=True)
 class Locked:
     """A lock that fits the plan, its base's half as a value, and what changed, one line each."""
@@ -54,13 +61,21 @@ def lock_path(plan: Plan, platform: Platform) -> Path:
 
 
 def bring_up_to_date(
-    plan: Plan, platform: Platform, session: Session, *, locked: bool = False, upgrade: bool = False
+    plan: Plan,
+    platform: Platform,
+    session: Session,
+    *,
+    locked: bool = False,
+    upgrade: bool = False,
+    base_known: BaseKnown = lambda base, *, resolving: None,
 ) -> Locked:
     """The lock of a plan for a platform, resolved anew where the project changed since it was written.
 
     Args:
         locked: Fail with `LockError` where it is stale or missing, instead of resolving.
         upgrade: Resolve anew whatever is locked, and take the newest versions.
+        base_known: Is told of the base as soon as it is locked, perhaps from another thread; and whether wheels are
+            being resolved from nothing meanwhile.
     """
     path = lock_path(plan, platform)
     old = read_lock(path)
@@ -73,11 +88,16 @@ def bring_up_to_date(
         return _as_it_is(plan, platform, old, base_input)
     if old is not None and base_fits:
         base = _base_of(choice, old.base)
+        base_known(base, resolving=False)
         target = target_of(choice, platform, base)
         if old.inputs.requirements == _requirements_input(plan, target):
             return Locked(old, base)
     if choice.codename is None or base_fits:
-        base = _base_of(choice, old.base) if old is not None and base_fits else lock_base(plan, platform, session)
+        if old is None or not base_fits:
+            base = lock_base(plan, platform, session)
+            base_known(base, resolving=preferred is None)
+        else:
+            base = _base_of(choice, old.base)
         target = target_of(choice, platform, base)
         wheels = _resolve(plan, target, session, None if upgrade else preferred)
     else:
@@ -85,12 +105,18 @@ def bring_up_to_date(
         target = target_of(choice, platform, None)
         with ThreadPoolExecutor(1) as pool:
             future = pool.submit(lock_base, plan, platform, session)
+            future.add_done_callback(partial(_tell, base_known, resolving=preferred is None))
             wheels = _resolve(plan, target, session, None if upgrade else preferred)
             base = future.result()
     inputs = Inputs(requirements=_requirements_input(plan, target), base=base_input)
     new = Lock(target=target, inputs=inputs, base=base.to_dict(), wheels=wheels)
     write_lock(path, new)
     return Locked(new, base, differences(old, new) if old else (f"{path.name} written",))
+
+
+def _tell(base_known: BaseKnown, done: Future[DebianLock | ImageLock], *, resolving: bool) -> None:
+    if not done.exception():
+        base_known(done.result(), resolving=resolving)
 
 
 def target_of(choice: BaseChoice, platform: Platform, base: DebianLock | ImageLock | None) -> Target:

@@ -26,22 +26,36 @@ from lightship.errors import LightshipError
 # The current directory is the user's project: a struct.py of theirs must not be what the worker imports.
 _WORKER = """
 import sys; sys.path[:] = [folder for folder in sys.path if folder]
-import importlib._bootstrap_external as external, importlib.util, marshal, struct
+import gc, importlib._bootstrap_external as external, importlib.util, marshal, struct
 read, write, flush = sys.stdin.buffer.read, sys.stdout.buffer.write, sys.stdout.buffer.flush
 if "%d.%d" % sys.version_info[:2] != sys.argv[1]:
     sys.exit("it is Python %s, not %s as the base says" % (sys.version.split()[0], sys.argv[1]))
 sys.setrecursionlimit(5000)
-while len(head := read(12)) == 12:
-    path_size, source_size = struct.unpack("<IQ", head)
-    path, source = read(path_size).decode("utf-8", "surrogateescape"), read(source_size)
-    try:
-        code = marshal.loads(marshal.dumps(compile(source, path, "exec", dont_inherit=True, optimize=0), 2))
-        pyc = bytes(external._code_to_hash_pyc(code, importlib.util.source_hash(source), False))
-    except (SyntaxError, ValueError, RecursionError, OverflowError, MemoryError):
-        pyc = b""
-    write(struct.pack("<Q", len(pyc)) + pyc)
+gc.disable()
+while len(head := read(8)) == 8:
+    batch, at, answer = read(*struct.unpack("<Q", head)), 0, []
+    while at < len(batch):
+        path_size, source_size = struct.unpack_from("<IQ", batch, at)
+        at += 12
+        path = batch[at:at + path_size].decode("utf-8", "surrogateescape")
+        at += path_size
+        source = batch[at:at + source_size]
+        at += source_size
+        try:
+            code = marshal.loads(marshal.dumps(compile(source, path, "exec", dont_inherit=True, optimize=0), 2))
+            pyc = bytes(external._code_to_hash_pyc(code, importlib.util.source_hash(source), False))
+        except (SyntaxError, ValueError, RecursionError, OverflowError, MemoryError):
+            pyc = b""
+        answer += struct.pack("<Q", len(pyc)), pyc
+    answer = b"".join(answer)
+    write(struct.pack("<Q", len(answer)) + answer)
     flush()
+    gc.collect()
 """
+# Sources go to a worker in batches of about this many bytes: the thread that talks to it has to get the interpreter's
+# lock for every piece that passes, from threads that are busy compressing.
+_BATCH = 1 << 19
+_PIPE = 1 << 20  # bytes that a pipe may hold: what the kernel allows to everyone (fs.pipe-max-size)
 _LOADERS = {"x86_64": "lib64/ld-linux-x86-64.so.2", "aarch64": "lib/ld-linux-aarch64.so.1"}
 
 
@@ -51,7 +65,7 @@ class Compiler(Protocol):
     def compile(self, sources: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes | None]]:
         """Each path inside the image with its .pyc, in the order given; None for what is not valid Python.
 
-        At most one source per worker is under way, so memory stays at the size of a few files.
+        At most one batch per worker is under way, so memory stays at the size of a few files.
         """
         ...
 
@@ -87,19 +101,31 @@ class _Workers:
         self._workers = workers
 
     def compile(self, sources: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes | None]]:
-        under_way: deque[tuple[str, _Worker]] = deque()
+        under_way: deque[tuple[list[str], _Worker]] = deque()
         idle = deque(self._workers)
-        for path, source in sources:
+        for batch in _batches(sources):
             if not idle:
-                done, worker = under_way.popleft()
-                result = worker.receive()
+                paths, worker = under_way.popleft()
+                results = worker.receive(len(paths))
                 idle.append(worker)
-                yield done, result
+                yield from zip(paths, results, strict=True)
             worker = idle.popleft()
-            worker.send(path, source)
-            under_way.append((path, worker))
-        for path, worker in under_way:
-            yield path, worker.receive()
+            worker.send(batch)
+            under_way.append(([path for path, _ in batch], worker))
+        for paths, worker in under_way:
+            yield from zip(paths, worker.receive(len(paths)), strict=True)
+
+
+def _batches(sources: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    batch, size = [], 0
+    for path, source in sources:
+        batch.append((path, source))
+        size += len(source)
+        if size >= _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 class _Worker:
@@ -108,24 +134,41 @@ class _Worker:
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints
+                command,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._complaints,
+                pipesize=_PIPE if sys.platform == "linux" else -1,
             )
         except OSError as error:
             self._complaints.close()
             raise LightshipError(f"Could not start the base's Python to compile bytecode: {error}.") from error
 
-    def send(self, path: str, source: bytes) -> None:
-        name = path.encode("utf-8", "surrogateescape")
+    def send(self, batch: list[tuple[str, bytes]]) -> None:
+        parts = []
+        for path, source in batch:
+            name = path.encode("utf-8", "surrogateescape")
+            parts += [struct.pack("<IQ", len(name), len(source)), name, source]
+        content = b"".join(parts)
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(struct.pack("<IQ", len(name), len(source)) + name + source)
+            self._process.stdin.write(struct.pack("<Q", len(content)) + content)
             self._process.stdin.flush()
         except OSError:
             self._fail()
 
-    def receive(self) -> bytes | None:
+    def receive(self, count: int) -> list[bytes | None]:
+        """The answers to a batch of so many sources."""
         (size,) = struct.unpack("<Q", self._read(8))
-        return self._read(size) or None
+        answer = self._read(size)
+        results: list[bytes | None] = []
+        at = 0
+        for _ in range(count):
+            (size,) = struct.unpack_from("<Q", answer, at)
+            results.append(answer[at + 8 : at + 8 + size] or None)
+            at += 8 + size
+        return results
 
     def close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout, self._complaints):

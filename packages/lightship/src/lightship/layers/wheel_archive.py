@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import os
 import stat
 import struct
 import zipfile
@@ -62,7 +63,7 @@ class Member:
 
 
 class WheelArchive:
-    """A wheel, open for reading. Every error names it.
+    """A wheel, open for reading, by several threads if need be. Every error names it.
 
     with WheelArchive(path, "demo-1.0-py3-none-any.whl") as wheel:
         for member in wheel.members.values():
@@ -156,6 +157,8 @@ class WheelArchive:
                     hashes[row[0]] = (algorithm, base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)))
         except (csv.Error, ValueError) as error:
             raise self.wrong(f"has an unreadable RECORD: {error}") from error
+        if absent := hashes.keys() - self.members.keys():
+            raise self.wrong(f"lacks {min(absent)}, which its RECORD lists")
         return hashes
 
     def check_version(self) -> None:
@@ -204,29 +207,36 @@ class WheelArchive:
     def _inflated(self, member: Member) -> Iterator[Deflated]:
         """The bytes of a member, at most a little more than it declares; not yet checked."""
         entry = member.entry
-        self._file.seek(entry.header_offset)
-        header = self._file.read(_LOCAL_HEADER.size)
+        start = entry.header_offset
+        header = self._at(start, _LOCAL_HEADER.size)
         if len(header) < _LOCAL_HEADER.size:
             raise self.wrong("is cut short")
         signature, _, _, method, *_, name_size, extra_size = _LOCAL_HEADER.unpack(header)
-        name = self._file.read(name_size)
+        start += _LOCAL_HEADER.size
+        name = self._at(start, name_size)
         encoding = "utf-8" if entry.flag_bits & 0x800 else "cp437"
         if signature != b"PK\3\4" or method != entry.compress_type or name != entry.orig_filename.encode(encoding):
             raise self.wrong(f"has two different headers for {member.path}")
-        self._file.seek(extra_size, 1)
-        left = entry.compress_size
+        start += name_size + extra_size
         if method == zipfile.ZIP_STORED:
-            while left and (piece := self._file.read(min(left, _PIECE))):
-                left -= len(piece)
+            end = start + entry.compress_size
+            while start < end and (piece := self._at(start, end - start)):
+                start += len(piece)
                 yield Deflated(piece, b"")
         else:
-            yield from self._inflate(left, member)
+            yield from self._inflate(start, member)
 
-    def _inflate(self, left: int, member: Member) -> Iterator[Deflated]:
+    def _at(self, position: int, size: int) -> bytes:
+        """Some bytes of the file, at most a piece; no position is shared, so threads may read at the same time."""
+        return os.pread(self._file.fileno(), min(size, _PIECE), position)
+
+    def _inflate(self, start: int, member: Member) -> Iterator[Deflated]:
         stream = zlib.decompressobj(-zlib.MAX_WBITS)
+        left = member.entry.compress_size
         given = 0
         try:
-            while left and not stream.eof and (piece := self._file.read(min(left, _PIECE))):
+            while left and not stream.eof and (piece := self._at(start, left)):
+                start += len(piece)
                 left -= len(piece)
                 stored = piece
                 while piece and given <= member.size:

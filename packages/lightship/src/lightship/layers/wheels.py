@@ -12,9 +12,9 @@ import hashlib
 import heapq
 import io
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path, PurePosixPath
 
 from installer.scripts import Script
@@ -55,7 +55,7 @@ class WheelsRecipe:
     """A layer that holds some wheels, installed into an environment.
 
     `compiler` opens the byte compiler of the environment's interpreter; None leaves the bytecode out. `store` keeps
-    the bytecode of wheels that share a layer; a wheel that has one for itself is compiled only when it changes.
+    the bytecode of each wheel, for other layers that hold it.
     """
 
     wheels: tuple[WheelSource, ...]
@@ -86,10 +86,13 @@ class WheelsRecipe:
             archives = [stack.enter_context(WheelArchive(wheel.path(), wheel.file_name)) for wheel in self._sorted]
             installed = [_Installed(archive, self.environment, self.prune) for archive in archives]
             entries = self._merged(installed)
+            compiled = self._compiled(entries, installed, stack)
             for path in sorted(entries):
                 entries[path].write(path, tar, task)
-            if self.compiler:
-                self._write_bytecode(entries, installed, tar, self.compiler, stack)
+            for path, bytecode in compiled:
+                target = bytecode_path(path, self.environment.minor)
+                tar.content(target, bytecode)
+                entries[path].owner.bytecode.append(target)
             for each in installed:
                 tar.content(f"{self.environment.site_packages}/{each.record_path}", each.record())
 
@@ -108,45 +111,49 @@ class WheelsRecipe:
                 entries[path] = entry
         return entries
 
-    def _write_bytecode(
-        self,
-        entries: dict[str, _Entry],
-        installed: list[_Installed],
-        tar: TarWriter,
-        compiler: Callable[[], AbstractContextManager[Compiler]],
-        stack: ExitStack,
-    ) -> None:
-        """Bytecode of all sources, after everything else: sources are read again, so none is held meanwhile."""
+    def _compiled(
+        self, entries: dict[str, _Entry], installed: list[_Installed], stack: ExitStack
+    ) -> Iterator[tuple[str, bytes]]:
+        """The bytecode of all sources, by path. With a store they are compiled while the sources are written."""
+        if self.compiler is None:
+            return iter(())
         site = self.environment.site_packages + "/"
 
         def sources(found: dict[str, _Entry]) -> list[str]:
             return [path for path in sorted(found) if path.startswith(site) and found[path].is_source]
 
-        opened = cache(lambda: stack.enter_context(compiler()))
-        if self.store is None or len(installed) == 1:
-            compiled = _compiled(entries, sources(entries), opened())
-        else:
-            compiled = self._kept(self.store, entries, [(each, sources(each.entries)) for each in installed], opened)
-        for path, bytecode in compiled:
-            target = bytecode_path(path, self.environment.minor)
-            tar.content(target, bytecode)
-            entries[path].owner.bytecode.append(target)
+        if self.store is None:
+            return _compiled(entries, sources(entries), self.compiler, stack)
+        wheels = [(each, sources(each.entries)) for each in installed]
+        beside = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="bytecode"))
+        places = beside.submit(self._stored, self.store, self.compiler, wheels)
+        return _in_order(places, entries, installed)
 
-    def _kept(
+    def _stored(
         self,
         store: BytecodeStore,
-        entries: dict[str, _Entry],
-        sources: list[tuple[_Installed, list[str]]],
-        compiler: Callable[[], Compiler],
-    ) -> Iterator[tuple[str, bytes]]:
-        """The bytecode of each wheel from the store, which is filled where it lacks one; by path."""
-        streams = []
-        for wheel, (each, paths) in zip(self._sorted, sources, strict=True):
-            key = store.key(wheel.sha256, self.environment.version, paths)
-            place = store.find(key) or store.keep(key, _compiled(each.entries, paths, compiler()))
-            # Of a path that two wheels bring, only the one that is installed counts.
-            streams.append(_owned(kept(place), entries, each))
-        yield from heapq.merge(*streams)
+        open_compiler: Callable[[], AbstractContextManager[Compiler]],
+        wheels: list[tuple[_Installed, list[str]]],
+    ) -> list[Path]:
+        """Where the bytecode of each wheel is, compiled now where the store lacks it."""
+        with ExitStack() as stack:
+            compiler: Compiler | None = None
+            places = []
+            for wheel, (each, paths) in zip(self._sorted, wheels, strict=True):
+                key = store.key(wheel.sha256, self.environment.version, paths)
+                if (place := store.find(key)) is None:
+                    compiler = compiler or stack.enter_context(open_compiler())
+                    place = store.keep(key, _pairs(each.entries, paths, compiler))
+                places.append(place)
+            return places
+
+
+def _in_order(
+    places: Future[list[Path]], entries: dict[str, _Entry], installed: list[_Installed]
+) -> Iterator[tuple[str, bytes]]:
+    """The bytecode of several wheels by path. Of a path that two of them bring, only the installed one counts."""
+    streams = [_owned(kept(place), entries, each) for place, each in zip(places.result(), installed, strict=True)]
+    yield from heapq.merge(*streams)
 
 
 def _owned(
@@ -155,8 +162,17 @@ def _owned(
     return (pair for pair in pairs if entries[pair[0]].owner is owner)
 
 
-def _compiled(entries: dict[str, _Entry], paths: list[str], compiler: Compiler) -> Iterator[tuple[str, bytes]]:
-    """The bytecode of those sources that are valid."""
+def _compiled(
+    entries: dict[str, _Entry],
+    paths: list[str],
+    open_compiler: Callable[[], AbstractContextManager[Compiler]],
+    stack: ExitStack,
+) -> Iterator[tuple[str, bytes]]:
+    yield from _pairs(entries, paths, stack.enter_context(open_compiler()))
+
+
+def _pairs(entries: dict[str, _Entry], paths: list[str], compiler: Compiler) -> Iterator[tuple[str, bytes]]:
+    """The bytecode of those sources that are valid; they are read for it, so none is held meanwhile."""
     sources = ((f"/{path}", b"".join(entries[path].chunks())) for path in paths)
     for path, bytecode in compiler.compile(sources):
         if bytecode is not None:
@@ -198,12 +214,15 @@ class _Entry:
             task.advance(len(content))
             return
         archive, hashed = self.owner.archive, hashlib.sha256()
-        pieces = _hashing(archive.deflated(content), hashed)
+        recorded = archive.record.get(content.path, ("", b""))
+        # What the wheel's RECORD says is checked while the content is read, so it need not be hashed twice.
+        known = recorded[1] if recorded[0] == "sha256" else None
+        pieces = archive.deflated(content) if known else _hashing(archive.deflated(content), hashed)
         if content.worth_splicing:
             tar.deflated(path, content.size, content.entry.CRC, pieces, mode=self._mode)
         else:
             tar.file(path, content.size, (piece.plain for piece in pieces), mode=self._mode)
-        self.owner.hashes[path] = (hashed.digest(), content.size)
+        self.owner.hashes[path] = (known or hashed.digest(), content.size)
         task.advance(content.entry.compress_size)
 
 

@@ -26,7 +26,7 @@ from lightship.lock.requirements import (
     proposed_requirements,
     requirements_input,
 )
-from lightship.lock.resolve import resolve
+from lightship.lock.resolve import pinned_wheels, resolve
 from lightship.lock.target import Target
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "differences",
     "fetch_wheels",
     "find_requirements",
+    "pinned_wheels",
     "pins",
     "proposed_requirements",
     "read_lock",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ def fetch_wheels(
     *,
     source: RequirementsSource | None = None,
     directory: Path | None = None,
+    arrived: Callable[[str], None] = lambda sha256: None,
 ) -> dict[str, Path]:
     """Every wheel as a blob in the cache, by sha256.
 
@@ -46,6 +47,7 @@ def fetch_wheels(
     Args:
         source: The requirements, which may name wheels and indexes themselves.
         directory: The project's folder, where uv's settings are looked for.
+        arrived: Is told of each wheel that was missing, by its sha256, when it has come; from several threads.
 
     Raises: `NetworkError` (`WheelsGoneError` naming those that are no longer offered), `IntegrityError`.
     """
@@ -60,14 +62,14 @@ def fetch_wheels(
         if session.offline:
             _check_reachable_offline(missing, places | asked)
         try:
-            _download(missing, places | asked, session, index)
+            _download(missing, places | asked, session, index, arrived)
         except NetworkError:
             # An address that was remembered may have gone, where the file itself has not: mirrors move.
             again = [wheel for wheel in _missing(wheels, session) if wheel.sha256 in places]
             if not again or session.offline:
                 raise
             places = _located(again, target, uv, source, refresh=True) | asked
-            _download(_missing(wheels, session), places, session, index)
+            _download(_missing(wheels, session), places, session, index, arrived)
     return {wheel.sha256: session.cache.blob_path(f"sha256:{wheel.sha256}") for wheel in wheels}
 
 
@@ -87,13 +89,18 @@ def _remembered(wheels: Sequence[LockedWheel], session: Session, index: IndexCon
 
 
 def _download(
-    wheels: Sequence[LockedWheel], places: dict[str, str], session: Session, index: IndexConfiguration
+    wheels: Sequence[LockedWheel],
+    places: dict[str, str],
+    session: Session,
+    index: IndexConfiguration,
+    arrived: Callable[[str], None],
 ) -> None:
     downloads = [Download((places[wheel.sha256],), wheel.sha256, wheel.size, str(wheel)) for wheel in wheels]
     count = "1 wheel" if len(wheels) == 1 else f"{len(wheels)} wheels"
     reached = replace(session, environ=index.environ)
     try:
-        download_all(downloads, reached, title=f"Downloading {count}", credentials=index.credentials)
+        title = f"Downloading {count}"
+        download_all(downloads, reached, title=title, credentials=index.credentials, arrived=arrived)
     except GoneError as error:
         raise WheelsGoneError(error.message, error.downloads, hint=_GONE_HINT) from error
 

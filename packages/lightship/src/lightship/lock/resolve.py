@@ -12,7 +12,8 @@ from lightship.lock.amend import amended
 from lightship.lock.file import LockedWheel
 from lightship.lock.index import index_configuration, index_options
 from lightship.lock.offers import Offer, locked_wheels
-from lightship.lock.requirements import RequirementsSource, check_supported, read_toml
+from lightship.lock.pylock import select_offers
+from lightship.lock.requirements import RequirementsSource, check_supported, pins, read_toml
 from lightship.lock.target import Target
 from lightship.lock.uv import Uv, UvError, explain
 from lightship.session import Session
@@ -50,6 +51,25 @@ def resolve(
     return locked_wheels(offers, replace(session, environ=index.environ), index)
 
 
+def pinned_wheels(source: RequirementsSource, target: Target, session: Session) -> tuple[LockedWheel, ...]:
+    """The wheels of the versions that the requirements fix, without resolving; none where nothing is fixed.
+
+    Raises: as `resolve`.
+    """
+    found = {} if source.is_locked else pins(source)
+    if not found or any(line.name in found and line.direct_reference for line in source.lines):
+        return ()
+    index = index_configuration(session.environ, source, source.directory)
+    uv = Uv(session, index, source.directory)
+    lines = [line.text for line in index_options(source)] + [f"{name}=={version}" for name, version in found.items()]
+    try:
+        content, folder = uv.compile(lines, [], target, no_deps=True)
+    except UvError as error:
+        raise explain(error, source.title, offline=session.offline) from error
+    offers = select_offers(content, target, folder, source.title, source.hashes)
+    return locked_wheels(offers, replace(session, environ=index.environ), index)
+
+
 def locked_content(source: RequirementsSource, uv: Uv) -> tuple[dict[str, Any], Path]:
     """A lock of another tool as the content of a pylock.toml, and the folder that its paths are relative to."""
     if source.kind == "uv.lock":
@@ -60,8 +80,6 @@ def locked_content(source: RequirementsSource, uv: Uv) -> tuple[dict[str, Any], 
 def _offers(
     source: RequirementsSource, extra: Sequence[str], target: Target, uv: Uv, preferences: Sequence[LockedWheel]
 ) -> Iterable[Offer]:
-    from lightship.lock.pylock import select_offers
-
     if source.is_locked:
         content, folder = locked_content(source, uv)
         locked = select_offers(content, target, folder, source.title)
@@ -99,8 +117,6 @@ def _completed(
     locked: Iterable[Offer], missing: Sequence[str], source: RequirementsSource, target: Target, uv: Uv
 ) -> Iterable[Offer]:
     """What is locked, exactly as it is, with what is missing resolved around it."""
-    from lightship.lock.pylock import select_offers
-
     lines = [*(line.text for line in index_options(source)), *(offer.requirement for offer in locked), *missing]
     content, folder = uv.compile(lines, [], target)
     added = {offer.name: offer for offer in select_offers(content, target, folder, source.title)}

@@ -124,3 +124,16 @@ def session(display: Display, *, offline: bool = False) -> Iterator[Session]:
     """The session of a command, with its progress shown."""
     with display.progress() as progress:
         yield Session.from_environment(os.environ, progress=progress, offline=offline)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a result where the user wants it, whole or not at all."""
+    from lightship.cache import storing
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with storing(path):
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,309 @@
+"""What refers to an image in a registry: bills of materials, provenance, signatures; put there, listed, read.
+
+Registries of distribution-spec 1.1 list the referrers of a manifest by themselves, and say so when one is pushed
+(`OCI-Subject`). For the others clients keep the list, as an index under the tag `sha256-<hex>`
+(spec.md, "Pushing Manifests with Subject" and "Referrers Tag Schema").
+
+That index is read, added to and written back, and registries offer no lock. So that nobody's entry is lost, an entry
+that is there is never removed, a write is made conditional where the registry gives an ETag, writers on this machine
+take turns, and after a write the index is read again once any writer that had read the old one must be done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote, urljoin
+
+import msgspec
+
+from lightship.errors import IntegrityError, NetworkError
+from lightship.oci.artifact import Artifact, Content
+from lightship.oci.image import INDEX_TYPE, canonical_json, digest_of
+from lightship.oci.login import RegistryLogin
+from lightship.oci.name import Reference
+from lightship.oci.published import MAX_DOCUMENT, Descriptor, Digest, Size, parse
+from lightship.oci.repository import Answer, Repository, announced_digest
+from lightship.oci.upload import Blob, Outcome, upload
+from lightship.session import Session
+from lightship.transport import TransferError, origin_of
+
+MAX_INDEX = 4 << 20  # bytes of a list that we write: what registries must take (spec.md, "Pushing Manifests")
+MAX_CONTENT = 64 << 20  # bytes of one document of an artifact that is read; SBOMs of large images have a few MB
+MAX_CONTENTS = 64  # documents of one artifact; a signature has one for each signer
+MAX_PAGES = 100  # of a registry's list
+SUBJECT_HEADER = "OCI-Subject"
+FILTERS_HEADER = "OCI-Filters-Applied"
+_WITHOUT_API = (400, 404, 405, 406, 501)  # what registries answer to a path that they do not know
+_ROUNDS = 8  # reads of the index, before we believe that somebody keeps writing over it
+_SETTLED = (0.05, 5.0)  # seconds to wait before the index is read again, at least and at most
+
+
+class Referrer(msgspec.Struct, frozen=True, rename="camel"):
+    """An entry of a list of referrers; `artifact_type` is empty where the list does not tell."""
+
+    media_type: str
+    digest: Digest
+    size: Size
+    artifact_type: str = ""
+    annotations: dict[str, str] | None = None
+
+
+class _Index(msgspec.Struct, frozen=True, rename="camel"):
+    schema_version: int
+    manifests: list[Referrer]
+    media_type: str | None = None
+
+
+class Way(StrEnum):
+    """How an artifact came to be listed."""
+
+    THERE = "there"
+    API = "referrers API"
+    TAG = "fallback tag"
+
+
+@dataclass(frozen=True)
+class Attached:
+    """An artifact that is in a repository and listed; `sent_bytes` count blobs and manifests, the list among them."""
+
+    artifact: Artifact
+    way: Way
+    sent_bytes: int
+
+
+def attach(
+    artifacts: Sequence[Artifact], reference: Reference, session: Session, *, plain_http: bool = False
+) -> tuple[Attached, ...]:
+    """Bring artifacts into a repository, and see that they are listed with their subjects.
+
+    What is there and listed is left alone. The subject itself may come later, or be there already.
+
+    Args:
+        reference: Registry and repository; its tag and digest are of no interest.
+        plain_http: Speak to this registry without TLS; this machine's own addresses need no such permission.
+
+    Raises: `NetworkError`, `IntegrityError`.
+    """
+    attached: list[Attached] = []
+    with closing(_repository(reference, session, "pull,push", plain_http)) as repository:
+        groups: dict[str, list[Artifact]] = {}
+        for artifact in artifacts:
+            groups.setdefault(artifact.subject.digest if artifact.subject else "", []).append(artifact)
+        for digest, group in groups.items():
+            attached += _attach_to(digest or None, group, repository, session)
+    order = {artifact.digest: number for number, artifact in enumerate(artifacts)}
+    return tuple(sorted(attached, key=lambda each: order[each.artifact.digest]))
+
+
+def put_artifact(artifact: Artifact, repository: Repository, tag: str | None = None) -> tuple[Answer, int]:
+    """Upload an artifact's blobs and its manifest, the latter under a tag where one is given.
+
+    Returns: the registry's answer to the manifest, and the bytes that were sent.
+
+    Raises: `NetworkError`, `IntegrityError`.
+    """
+    sent = sum(_put_content(content, repository) for content in artifact.blobs)
+    answer = repository.put_manifest(tag or artifact.digest, artifact.media_type, artifact.manifest)
+    return answer, sent + len(artifact.manifest)
+
+
+def _put_content(content: Content, repository: Repository) -> int:
+    """See that a document is in the repository; returns the bytes that were sent."""
+    blob = Blob(content.digest, len(content.data), content.open, content.media_type)
+    what = f"Could not push {content.media_type} to {repository.reference.name}"
+    outcome = repository.saying(what, lambda: upload(blob, repository, lambda _: None))
+    return blob.size if outcome is Outcome.SENT else 0
+
+
+def list_referrers(
+    reference: Reference,
+    digest: str,
+    session: Session,
+    *,
+    artifact_type: str | None = None,
+    plain_http: bool = False,
+) -> tuple[Referrer, ...]:
+    """What refers to a manifest of a repository; nothing is an answer too.
+
+    Args:
+        digest: Of the image's manifest or index.
+        artifact_type: Only artifacts of this type.
+
+    Raises: `NetworkError`, `IntegrityError` for a list that is none.
+    """
+    with closing(_repository(reference, session, "pull", plain_http)) as repository:
+        found = _listed(digest, repository, artifact_type)
+    return tuple(each for each in found if artifact_type in (None, each.artifact_type))
+
+
+def read_artifact(
+    reference: Reference, referrer: Referrer, session: Session, *, plain_http: bool = False
+) -> Artifact:
+    """An artifact that a list named, whole and verified.
+
+    Raises: `GoneError`, `NetworkError`, `IntegrityError` where it is not what its digest names, or too large.
+    """
+    with closing(_repository(reference, session, "pull", plain_http)) as repository:
+        content = repository.document(f"manifests/{referrer.digest}", MAX_DOCUMENT, referrer.digest)
+        manifest = parse(content, _Manifest, f"the artifact {referrer.digest}")
+        described = (manifest.config, *manifest.layers)
+        if len(described) > MAX_CONTENTS or any(each.size > MAX_CONTENT for each in described):
+            raise IntegrityError(
+                f"The artifact {referrer.digest} of {reference.name} is larger than documents are.",
+                hint="Something else was attached to the image; it was not read.",
+            )
+        config, *contents = [_content(each, repository) for each in described]
+    return Artifact(
+        artifact_type=manifest.artifact_type or manifest.config.media_type,
+        contents=tuple(contents),
+        subject=manifest.subject,
+        annotations=tuple((manifest.annotations or {}).items()),
+        config=config,
+    )
+
+
+class _Manifest(msgspec.Struct, frozen=True, rename="camel"):
+    config: Descriptor
+    layers: list[Descriptor]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+    annotations: dict[str, str] | None = None
+
+
+def _content(described: Descriptor, repository: Repository) -> Content:
+    data = repository.document(f"blobs/{described.digest}", max(described.size, 1), described.digest)
+    return Content(described.media_type, data, tuple((described.annotations or {}).items()))
+
+
+def _repository(reference: Reference, session: Session, actions: str, plain_http: bool) -> Repository:
+    return Repository(reference, session, RegistryLogin(reference, session, actions=actions, plain_http=plain_http))
+
+
+def _attach_to(
+    subject: str | None, artifacts: Sequence[Artifact], repository: Repository, session: Session
+) -> list[Attached]:
+    """Put artifacts with one subject, given by its digest, or with none."""
+    listed = {each.digest for each in _listed(subject, repository)} if subject else set()
+    attached, unlisted, sent = [], [], {}
+    for artifact in artifacts:
+        if (subject is None or artifact.digest in listed) and repository.has_manifest(artifact.digest):
+            attached.append(Attached(artifact, Way.THERE, 0))
+            continue
+        answer, sent[artifact.digest] = put_artifact(artifact, repository)
+        if subject is None or answer.headers.get(SUBJECT_HEADER) == subject:
+            attached.append(Attached(artifact, Way.API, sent[artifact.digest]))
+        else:
+            unlisted.append(artifact)
+    if subject is None or not unlisted:
+        return attached
+    turn = hashlib.sha256(f"{repository.reference.name}@{subject}".encode()).hexdigest()[:16]
+    with session.cache.lock(f"referrers-{turn}"):
+        written = _list_by_tag(subject, unlisted, repository)
+    for artifact in unlisted:
+        attached.append(Attached(artifact, Way.TAG, sent[artifact.digest] + written))
+        written = 0  # the list counts once
+    return attached
+
+
+def _listed(digest: str, repository: Repository, artifact_type: str | None = None) -> list[Referrer]:
+    """The registry's own list, else the index under the fallback tag."""
+    query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
+    what = f"Could not list what refers to {digest} in {repository.reference.name}"
+    url = repository.url(f"referrers/{digest}{query}")
+    found: list[Referrer] = []
+    for _ in range(MAX_PAGES):
+        answer = _get(what, url, (200, *_WITHOUT_API), repository)
+        if answer.status != 200 or not answer.headers.get("Content-Type", "").startswith(INDEX_TYPE):
+            break
+        found += parse(answer.content, _Index, f"the referrers of {digest}").manifests
+        following = _next_page(answer, url)
+        if following is None:
+            return found
+        url = following
+    else:
+        raise IntegrityError(f"{what}: the list has more than {MAX_PAGES} pages.")
+    index, _ = _index_by_tag(digest, repository)
+    return msgspec.convert(index["manifests"], list[Referrer])
+
+
+def _get(what: str, url: str, accepted: tuple[int, ...], repository: Repository) -> Answer:
+    def attempt() -> Answer:
+        answer = repository.send("GET", url, {"Accept": INDEX_TYPE}, accepted=accepted, limit=MAX_DOCUMENT)
+        wanted = announced_digest(answer)
+        if answer.status == 200 and wanted and digest_of(answer.content) != wanted:
+            raise TransferError(f"its bytes hash to {digest_of(answer.content)}, not to {wanted}", "corrupt")
+        return answer
+
+    return repository.saying(what, lambda: repository.again(attempt))
+
+
+def _next_page(answer: Answer, url: str) -> str | None:
+    """Where a list goes on (RFC 8288: `<address>; rel="next"`), which must be the same registry."""
+    address, _, parameters = answer.headers.get("Link", "").partition(">")
+    if not address.startswith("<") or 'rel="next"' not in parameters.replace("rel=next", 'rel="next"'):
+        return None
+    following = urljoin(url, address[1:])
+    return following if origin_of(following) == origin_of(url) and following != url else None
+
+
+def fallback_tag(digest: str) -> str:
+    """The tag of the index that lists what refers to a digest."""
+    return digest.replace(":", "-")
+
+
+def _index_by_tag(digest: str, repository: Repository) -> tuple[dict[str, Any], str | None]:
+    """The index under the fallback tag, with all that others put there, and its ETag; an empty one without any."""
+    tag = fallback_tag(digest)
+    what = f"Could not read {repository.reference.name}:{tag}"
+    url = repository.url(f"manifests/{tag}")
+    answer = _get(what, url, (200, 404), repository)
+    if answer.status == 404:
+        return {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}, None
+    name = f"{repository.reference.name}:{tag}"
+    known = parse(answer.content, _Index, name)
+    if known.media_type not in (None, INDEX_TYPE):
+        raise IntegrityError(
+            f"{name} is not a list of referrers: its media type is {known.media_type!r}.",
+            hint="Something else was pushed under that tag; it is left as it is. Remove it to attach documents.",
+        )
+    etag = answer.headers.get("ETag", "")
+    return msgspec.json.decode(answer.content), etag if etag.startswith('"') else None
+
+
+def _list_by_tag(digest: str, artifacts: Sequence[Artifact], repository: Repository) -> int:
+    """Add artifacts to the index under the fallback tag; returns the bytes that were sent."""
+    sent = 0
+    for number in range(_ROUNDS):
+        begun = time.monotonic()
+        index, etag = _index_by_tag(digest, repository)
+        present = {entry["digest"] for entry in index["manifests"]}
+        missing = [artifact.descriptor for artifact in artifacts if artifact.digest not in present]
+        if not missing:
+            return sent
+        index["manifests"] += missing
+        content = canonical_json(index)
+        if len(content) > MAX_INDEX:
+            raise IntegrityError(
+                f"The list of what refers to {digest} in {repository.reference.name} is full.",
+                hint=f"Registries take {MAX_INDEX} bytes; remove what is no longer needed from that repository.",
+            )
+        condition = {"If-Match": etag} if etag else {}
+        answer = repository.put_manifest(
+            fallback_tag(digest), INDEX_TYPE, content, headers=condition, accepted=(201, 412)
+        )
+        sent += len(content) if answer.status == 201 else 0
+        # Who read the old index while we wrote ours will have written by then; rivals wait differently.
+        shortest, longest = _SETTLED
+        pause = max(shortest, 3 * (time.monotonic() - begun)) * (1 + number * random.random())  # noqa: S311
+        time.sleep(min(pause, longest))
+    raise NetworkError(
+        f"Somebody else keeps writing over the list of what refers to {digest} in {repository.reference.name}.",
+        hint="Push again when no other program attaches documents to the same image.",
+    )

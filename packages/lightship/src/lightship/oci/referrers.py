@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 from urllib.parse import quote, urljoin
 
 import msgspec
@@ -39,7 +38,6 @@ MAX_CONTENT = 64 << 20  # bytes of one document of an artifact that is read; SBO
 MAX_CONTENTS = 64  # documents of one artifact; a signature has one for each signer
 MAX_PAGES = 100  # of a registry's list
 SUBJECT_HEADER = "OCI-Subject"
-FILTERS_HEADER = "OCI-Filters-Applied"
 _WITHOUT_API = (400, 404, 405, 406, 501)  # what registries answer to a path that they do not know
 _ROUNDS = 8  # reads of the index, before we believe that somebody keeps writing over it
 _SETTLED = (0.05, 5.0)  # seconds to wait before the index is read again, at least and at most
@@ -219,27 +217,37 @@ def _listed(digest: str, repository: Repository, artifact_type: str | None = Non
     url = repository.url(f"referrers/{digest}{query}")
     found: list[Referrer] = []
     for _ in range(MAX_PAGES):
-        answer = _get(what, url, (200, *_WITHOUT_API), repository)
-        if answer.status != 200 or not answer.headers.get("Content-Type", "").startswith(INDEX_TYPE):
-            break
-        found += parse(answer.content, _Index, f"the referrers of {digest}").manifests
+        answer, index = _get_index(what, url, (200, *_WITHOUT_API), repository)
+        if index is None:
+            return _index_by_tag(digest, repository).parsed.manifests
+        found += index.manifests
         following = _next_page(answer, url)
         if following is None:
             return found
         url = following
-    else:
-        raise IntegrityError(f"{what}: the list has more than {MAX_PAGES} pages.")
-    index, _ = _index_by_tag(digest, repository)
-    return msgspec.convert(index["manifests"], list[Referrer])
+    raise IntegrityError(f"{what}: the list has more than {MAX_PAGES} pages.")
 
 
-def _get(what: str, url: str, accepted: tuple[int, ...], repository: Repository) -> Answer:
-    def attempt() -> Answer:
+def _get_index(
+    what: str, url: str, accepted: tuple[int, ...], repository: Repository
+) -> tuple[Answer, _Index | None]:
+    """An answer, and the index that it is; None where it is something else.
+
+    A registry need not give a digest with its own list. One that cannot be read was cut or damaged on its way, and is
+    asked for again.
+    """
+
+    def attempt() -> tuple[Answer, _Index | None]:
         answer = repository.send("GET", url, {"Accept": INDEX_TYPE}, accepted=accepted, limit=MAX_DOCUMENT)
         wanted = announced_digest(answer)
         if answer.status == 200 and wanted and digest_of(answer.content) != wanted:
             raise TransferError(f"its bytes hash to {digest_of(answer.content)}, not to {wanted}", "corrupt")
-        return answer
+        if answer.status != 200 or not answer.headers.get("Content-Type", "").startswith(INDEX_TYPE):
+            return answer, None
+        try:
+            return answer, parse(answer.content, _Index, "the list")
+        except IntegrityError as error:
+            raise TransferError(error.message.rstrip("."), "corrupt") from error
 
     return repository.saying(what, lambda: repository.again(attempt))
 
@@ -258,23 +266,33 @@ def fallback_tag(digest: str) -> str:
     return digest.replace(":", "-")
 
 
-def _index_by_tag(digest: str, repository: Repository) -> tuple[dict[str, Any], str | None]:
-    """The index under the fallback tag, with all that others put there, and its ETag; an empty one without any."""
+@dataclass(frozen=True)
+class _Tagged:
+    """The index under a fallback tag: as it is, with all that others put there, and its ETag where that is strong."""
+
+    content: bytes
+    parsed: _Index
+    etag: str | None
+
+
+_NOTHING = canonical_json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []})
+
+
+def _index_by_tag(digest: str, repository: Repository) -> _Tagged:
+    """What is under the fallback tag; an empty index without any."""
     tag = fallback_tag(digest)
-    what = f"Could not read {repository.reference.name}:{tag}"
-    url = repository.url(f"manifests/{tag}")
-    answer = _get(what, url, (200, 404), repository)
-    if answer.status == 404:
-        return {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}, None
     name = f"{repository.reference.name}:{tag}"
-    known = parse(answer.content, _Index, name)
-    if known.media_type not in (None, INDEX_TYPE):
+    url = repository.url(f"manifests/{tag}")
+    answer, index = _get_index(f"Could not read {name}", url, (200, 404), repository)
+    if answer.status == 404:
+        return _Tagged(_NOTHING, _Index(2, []), None)
+    if index is None or index.media_type not in (None, INDEX_TYPE):
         raise IntegrityError(
-            f"{name} is not a list of referrers: its media type is {known.media_type!r}.",
+            f"{name} is not a list of what refers to an image.",
             hint="Something else was pushed under that tag; it is left as it is. Remove it to attach documents.",
         )
     etag = answer.headers.get("ETag", "")
-    return msgspec.json.decode(answer.content), etag if etag.startswith('"') else None
+    return _Tagged(answer.content, index, etag if etag.startswith('"') else None)
 
 
 def _list_by_tag(digest: str, artifacts: Sequence[Artifact], repository: Repository) -> int:
@@ -282,11 +300,12 @@ def _list_by_tag(digest: str, artifacts: Sequence[Artifact], repository: Reposit
     sent = 0
     for number in range(_ROUNDS):
         begun = time.monotonic()
-        index, etag = _index_by_tag(digest, repository)
-        present = {entry["digest"] for entry in index["manifests"]}
+        found = _index_by_tag(digest, repository)
+        present = {entry.digest for entry in found.parsed.manifests}
         missing = [artifact.descriptor for artifact in artifacts if artifact.digest not in present]
         if not missing:
             return sent
+        index = msgspec.json.decode(found.content)
         index["manifests"] += missing
         content = canonical_json(index)
         if len(content) > MAX_INDEX:
@@ -294,7 +313,7 @@ def _list_by_tag(digest: str, artifacts: Sequence[Artifact], repository: Reposit
                 f"The list of what refers to {digest} in {repository.reference.name} is full.",
                 hint=f"Registries take {MAX_INDEX} bytes; remove what is no longer needed from that repository.",
             )
-        condition = {"If-Match": etag} if etag else {}
+        condition = {"If-Match": found.etag} if found.etag else {}
         answer = repository.put_manifest(
             fallback_tag(digest), INDEX_TYPE, content, headers=condition, accepted=(201, 412)
         )

@@ -59,7 +59,7 @@ def command(
     reference = _destination(destination)
     if image is not None and (target != Path() or locked or upgrade or any(chosen.values())):
         raise click.UsageError("--image pushes what was built before; it takes no project and no options of one.")
-    kinds = tuple(kind.strip() for kind in attach.split(",") if kind.strip())
+    kinds = _kinds(attach)
     if image is not None and kinds:
         raise click.UsageError(
             "--attach needs the lock: push the project rather than --image; it is built in no time."
@@ -114,6 +114,16 @@ def command(
     for each in attached:
         told = "there already" if each.way == "there" else f"{human_size(each.sent_bytes)}, by the {each.way}"
         display.line(f"attached {each.artifact.artifact_type} {each.artifact.digest} ({told})")
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    """The documents that --attach names, checked before anything is built."""
+    named = tuple(kind.strip() for kind in text.split(",") if kind.strip())
+    if not named:
+        return ()
+    from lightship.supply.attachments import chosen_kinds
+
+    return chosen_kinds(named)
 
 
 def _described(attached: Attached) -> dict[str, Any]:

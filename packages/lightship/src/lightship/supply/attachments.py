@@ -17,10 +17,10 @@ CREATED = "org.opencontainers.image.created"  # image-spec annotations.md
 PREDICATE = "in-toto.io/predicate-type"  # what BuildKit and in-toto's readers look for beside a statement
 
 
-def attachments(kinds: Sequence[str], materials: Materials, session: Session) -> tuple[Artifact, ...]:
-    """The artifacts of these kinds, each once. `sbom` is the SPDX document.
+def chosen_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
+    """The kinds, each once and by its own name: `sbom` is the SPDX document.
 
-    Raises: `ProjectError` for an unknown kind, and as `take_inventory`.
+    Raises: `ProjectError` for an unknown kind.
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
@@ -28,6 +28,14 @@ def attachments(kinds: Sequence[str], materials: Materials, session: Session) ->
             f"{', '.join(map(repr, unknown))}: there is nothing of that name to attach.",
             hint=f"Choose of {', '.join(KINDS)}, with commas between.",
         )
+    return tuple(dict.fromkeys("spdx" if kind == "sbom" else kind for kind in kinds))
+
+
+def attachments(kinds: Sequence[str], materials: Materials, session: Session) -> tuple[Artifact, ...]:
+    """The artifacts of these kinds, each once.
+
+    Raises: as `chosen_kinds` and `take_inventory`.
+    """
 
     @cache
     def inventory() -> Inventory:
@@ -43,8 +51,7 @@ def attachments(kinds: Sequence[str], materials: Materials, session: Session) ->
             ((PREDICATE, provenance.PREDICATE_TYPE),),
         ),
     }
-    chosen = dict.fromkeys("spdx" if kind == "sbom" else kind for kind in kinds)
-    return tuple(makers[kind]() for kind in chosen)
+    return tuple(makers[kind]() for kind in chosen_kinds(kinds))
 
 
 def _artifact(

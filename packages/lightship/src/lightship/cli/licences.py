@@ -19,12 +19,14 @@ _SHOWN = 4  # packages named in a line of the table; --json has all
 @click.command()
 @options.project
 @options.locking
+@options.one_platform
 @options.output
 def command(
     target: Path,
     offline: bool,
     locked: bool,
     upgrade: bool,
+    wanted: str | None,
     quiet: bool,
     as_json: bool,
     **chosen: Any,
@@ -45,7 +47,7 @@ def command(
     display = Display(quiet, as_json)
     with options.session(display, offline=offline) as session:
         built = build(options.open_project(target, **chosen), session, locked=locked, upgrade=upgrade)
-        inventory = take_inventory(built.materials, session)
+        inventory = take_inventory(options.materials_for(built, wanted), session)
     if as_json:
         display.document(_document(inventory))
     else:

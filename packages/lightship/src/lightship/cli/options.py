@@ -15,7 +15,9 @@ from lightship.project import Project, load_project
 from lightship.session import Session
 
 if TYPE_CHECKING:
+    from lightship.build import Build
     from lightship.oci import Platform
+    from lightship.supply import Materials
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -74,6 +76,23 @@ def platform(function: Command) -> Command:
     return click.option("--platform", metavar="OS/ARCH", help="Which image of several, such as linux/arm64.")(
         function
     )
+
+
+def one_platform(function: Command) -> Command:
+    """--for, for commands that build and tell of one image; `materials_for` reads it."""
+    return click.option("--for", "wanted", metavar="OS/ARCH", help="Which image, where there are several platforms.")(
+        function
+    )
+
+
+def materials_for(built: Build, wanted: str | None) -> Materials:
+    """What the image that --for names was made of; without it the only one."""
+    offered = {str(materials.image.platform): materials for materials in built.materials}
+    if wanted is None and len(offered) == 1:
+        return next(iter(offered.values()))
+    if wanted not in offered:
+        raise click.UsageError(f"Say with --for which image is meant: {', '.join(offered)}.")
+    return offered[wanted]
 
 
 def parse_platform(text: str | None) -> Platform | None:

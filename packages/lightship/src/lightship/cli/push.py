@@ -81,7 +81,9 @@ def command(
             if kinds:
                 from lightship.supply import attachments
 
-                artifacts = attachments(kinds, built.materials, session)
+                artifacts = tuple(
+                    artifact for each in built.materials for artifact in attachments(kinds, each, session)
+                )
         from lightship.oci.push import push_image  # after the build: loading HTTP takes as long as a build of nothing
 
         started = time.monotonic()

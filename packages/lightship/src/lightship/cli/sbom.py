@@ -15,6 +15,7 @@ from lightship.cli.display import Display
 @click.command()
 @options.project
 @options.locking
+@options.one_platform
 @click.option(
     "--format",
     "kind",
@@ -29,6 +30,7 @@ def command(
     offline: bool,
     locked: bool,
     upgrade: bool,
+    wanted: str | None,
     kind: str,
     output: Path | None,
     quiet: bool,
@@ -51,12 +53,13 @@ def command(
     display = Display(quiet, as_json)
     with options.session(display, offline=offline) as session:
         built = build(options.open_project(target, **chosen), session, locked=locked, upgrade=upgrade)
-        (artifact,) = attachments([kind], built.materials, session)
+        materials = options.materials_for(built, wanted)
+        (artifact,) = attachments([kind], materials, session)
     content = artifact.contents[0].data
     if output is None:
         sys.stdout.buffer.write(content + b"\n")
         return
     options.write_file(output, content)
     if as_json:
-        display.document({"file": str(output), "format": kind, "image": built.image.digest, "size": len(content)})
+        display.document({"file": str(output), "format": kind, "image": materials.image.digest, "size": len(content)})
     display.line(f"wrote {options.plain(str(output))}")

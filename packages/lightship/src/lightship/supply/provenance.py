@@ -45,6 +45,7 @@ TOLD = frozenset(
         "serve.health",
         "image.name",
         "image.tag",
+        "image.platforms",
         "image.compression",
         "image.prune",
         "image.include",

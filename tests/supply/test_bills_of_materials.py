@@ -112,6 +112,8 @@ def test_documents_of_another_image_differ_in_their_names(make_materials: MakeMa
     assert second["metadata"]["timestamp"] == "1970-01-01T00:00:01Z"
     first, second = (json.loads(spdx_document(take_inventory(each, session))) for each in (materials, other))
     assert first["documentNamespace"] != second["documentNamespace"]
+    renamed = spdx_document(take_inventory(replace(materials, tag="2"), session))
+    assert json.loads(renamed)["documentNamespace"] != first["documentNamespace"]
 
 
 @pytest.mark.parametrize("compression", list(Compression))

@@ -15,8 +15,9 @@ import hashlib
 import random
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import quote, urljoin
 
@@ -37,6 +38,7 @@ MAX_INDEX = 4 << 20  # bytes of a list that we write: what registries must take 
 MAX_CONTENT = 64 << 20  # bytes of one document of an artifact that is read; SBOMs of large images have a few MB
 MAX_CONTENTS = 64  # documents of one artifact; a signature has one for each signer
 MAX_PAGES = 100  # of a registry's list
+PARALLEL = 4  # artifacts at once; each is a handful of requests, one after the other
 SUBJECT_HEADER = "OCI-Subject"
 _WITHOUT_API = (400, 404, 405, 406, 501)  # what registries answer to a path that they do not know
 _ROUNDS = 8  # reads of the index, before we believe that somebody keeps writing over it
@@ -181,7 +183,8 @@ def _content(described: Descriptor, repository: Repository) -> Content:
 
 
 def _repository(reference: Reference, session: Session, actions: str, plain_http: bool) -> Repository:
-    return Repository(reference, session, RegistryLogin(reference, session, actions=actions, plain_http=plain_http))
+    login = RegistryLogin(reference, session, actions=actions, plain_http=plain_http)
+    return Repository(reference, session, login, connections=PARALLEL)
 
 
 def _attach_to(
@@ -189,24 +192,26 @@ def _attach_to(
 ) -> list[Attached]:
     """Put artifacts with one subject, given by its digest, or with none."""
     listed = {each.digest for each in _listed(subject, repository)} if subject else set()
-    attached, unlisted, sent = [], [], {}
-    for artifact in artifacts:
+
+    def one(artifact: Artifact) -> Attached:
         if (subject is None or artifact.digest in listed) and repository.has_manifest(artifact.digest):
-            attached.append(Attached(artifact, Way.THERE, 0))
-            continue
-        answer, sent[artifact.digest] = put_artifact(artifact, repository)
-        if subject is None or answer.headers.get(SUBJECT_HEADER) == subject:
-            attached.append(Attached(artifact, Way.API, sent[artifact.digest]))
-        else:
-            unlisted.append(artifact)
+            return Attached(artifact, Way.THERE, 0)
+        answer, sent = put_artifact(artifact, repository)
+        by_itself = subject is None or answer.headers.get(SUBJECT_HEADER) == subject
+        return Attached(artifact, Way.API if by_itself else Way.TAG, sent)
+
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="attach") as pool:
+        attached = list(pool.map(one, artifacts))
+    unlisted = [each.artifact for each in attached if each.way is Way.TAG]
     if subject is None or not unlisted:
         return attached
     turn = hashlib.sha256(f"{repository.reference.name}@{subject}".encode()).hexdigest()[:16]
     with session.cache.lock(f"referrers-{turn}"):
         written = _list_by_tag(subject, unlisted, repository)
-    for artifact in unlisted:
-        attached.append(Attached(artifact, Way.TAG, sent[artifact.digest] + written))
-        written = 0  # the list counts once
+    first = attached.index(next(each for each in attached if each.way is Way.TAG))
+    attached[first] = replace(
+        attached[first], sent_bytes=attached[first].sent_bytes + written
+    )  # the list counts once
     return attached
 
 

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from lightship import __version__
-from lightship.oci.image import canonical_json
+from lightship.oci.image import canonical_json, digest_of
 from lightship.supply.component import Component, Kind
 from lightship.supply.inventory import Inventory
 from lightship.supply.licence import Licence
@@ -26,26 +26,25 @@ _TYPES = {
 
 
 def cyclonedx_document(inventory: Inventory) -> bytes:
-    """The document. Its serial number is made of the image's digest, its time is the image's."""
+    """The document. Its serial number is made of what it says, the image's digest first; its time is the image's."""
     image = inventory.image
-    return canonical_json(
-        {
-            "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
-            "bomFormat": "CycloneDX",
-            "specVersion": "1.6",
-            "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, f'sha256:{image.sha256}')}",
-            "version": 1,
-            "metadata": {
-                "timestamp": inventory.timestamp,
-                "tools": {"components": [{"type": "application", "name": "lightship", "version": __version__}]},
-                "component": _component(image),
-            },
-            "components": [_component(each) for each in inventory.components],
-            "dependencies": [
-                {"ref": image.identity, "dependsOn": sorted(each.identity for each in inventory.components)}
-            ],
-        }
-    )
+    fields: dict[str, Any] = {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {
+            "timestamp": inventory.timestamp,
+            "tools": {"components": [{"type": "application", "name": "lightship", "version": __version__}]},
+            "component": _component(image),
+        },
+        "components": [_component(each) for each in inventory.components],
+        "dependencies": [
+            {"ref": image.identity, "dependsOn": sorted(each.identity for each in inventory.components)}
+        ],
+    }
+    serial = uuid.uuid5(uuid.NAMESPACE_URL, f"sha256:{image.sha256} {digest_of(canonical_json(fields))}")
+    return canonical_json(fields | {"serialNumber": f"urn:uuid:{serial}"})
 
 
 def _component(component: Component) -> dict[str, Any]:

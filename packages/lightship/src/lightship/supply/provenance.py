@@ -1,8 +1,8 @@
 """Provenance: an in-toto statement with SLSA's predicate, which says what an image was built from, and with what.
 
 in-toto attestation framework, Statement v1; SLSA provenance v1. The statement holds what decides the image and
-nothing else: no host, no path, no time of day. Two builds that give the same image therefore give the same statement,
-and who rebuilds an image can compare both. What the build type means is in docs/supply-chain.md.
+nothing else: no host, no path, no time of day. Two builds of one project with one lock give the same image and the
+same statement, so who builds it again can compare both. What the build type means is in docs/supply-chain.md.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ BUILDER = "https://lightship.dev/builder/v1"  # says which program; who ran it i
 
 _OWN = ("runtime", "app")  # kinds of layers
 
-# Settings that say something about this machine or this network, and nothing about the image.
-WITHHELD = frozenset({"base.mirror", "base.keyring", "test.golden", "test.timeout"})
+# Settings that say something about this machine, this network or other images, and nothing about this image.
+WITHHELD = frozenset({"base.mirror", "base.keyring", "image.platforms", "test.golden", "test.timeout"})
 # Settings that are paths in the project; an absolute one tells of the machine, and only its last part is kept.
 PATHS = frozenset({"model.path", "python.requirements", "base.image"})
 TOLD = frozenset(
@@ -45,7 +45,6 @@ TOLD = frozenset(
         "serve.health",
         "image.name",
         "image.tag",
-        "image.platforms",
         "image.compression",
         "image.prune",
         "image.include",

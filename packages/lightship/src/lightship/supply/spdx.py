@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import quote
 
 from lightship import __version__
-from lightship.oci.image import canonical_json
+from lightship.oci.image import canonical_json, digest_of
 from lightship.supply.component import Component, Kind
 from lightship.supply.inventory import Inventory
 
 MEDIA_TYPE = "application/spdx+json"
-NAMESPACE = "https://lightship.dev/spdx"  # a name for documents, unique by the digest in it; nothing is served there
+NAMESPACE = (
+    "https://lightship.dev/spdx"  # a name for documents, unique by the digests after it; nothing is served there
+)
 
 _PURPOSES = {
     Kind.IMAGE: "CONTAINER",
@@ -28,7 +29,7 @@ _REFERENCE = re.compile(r"LicenseRef-[A-Za-z0-9.-]+")
 
 
 def spdx_document(inventory: Inventory) -> bytes:
-    """The document. Its namespace is made of the image's digest, its time is the image's."""
+    """The document. Its namespace is made of the image's digest and of what it says, its time is the image's."""
     image = inventory.image
     parts = (image, *inventory.components)
     fields: dict[str, Any] = {
@@ -36,7 +37,6 @@ def spdx_document(inventory: Inventory) -> bytes:
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
         "name": f"{image.name}:{image.version}",
-        "documentNamespace": f"{NAMESPACE}/{quote(image.name, safe='')}-{image.sha256}",
         "creationInfo": {"created": inventory.timestamp, "creators": [f"Tool: lightship-{__version__}"]},
         "packages": [_package(each) for each in parts],
         "relationships": [
@@ -46,7 +46,8 @@ def spdx_document(inventory: Inventory) -> bytes:
     }
     if references := _references(parts):
         fields["hasExtractedLicensingInfos"] = references
-    return canonical_json(fields)
+    said = digest_of(canonical_json(fields)).removeprefix("sha256:")
+    return canonical_json(fields | {"documentNamespace": f"{NAMESPACE}/{image.sha256}/{said}"})
 
 
 def _identity(component: Component) -> str:

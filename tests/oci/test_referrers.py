@@ -6,7 +6,6 @@ import json
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,10 @@ from lightship.errors import IntegrityError, NetworkError
 from lightship.oci import referrers as referrers_module
 from lightship.oci.artifact import Artifact, Content, subject_of
 from lightship.oci.image import INDEX_TYPE, MANIFEST_TYPE, Image, canonical_json, digest_of
-from lightship.oci.login import RegistryLogin
 from lightship.oci.name import Reference
 from lightship.oci.push import push_image
-from lightship.oci.referrers import Way, attach, fallback_tag, list_referrers, put_artifact, read_artifact
-from lightship.oci.repository import Repository
+from lightship.oci.referrer_list import fallback_tag
+from lightship.oci.referrers import Way, attach, list_referrers, push_artifact, read_artifact
 from lightship.session import Session
 from lightship.testing import Answer, Fault, Faults, MemoryRegistry, Request
 
@@ -62,7 +60,7 @@ def test_artifacts_are_attached_listed_and_read_back(
     (signature,) = list_referrers(reference, image.digest, session, artifact_type=SIGNATURE)
     assert signature.artifact_type == SIGNATURE
     assert signature.annotations == {"org.example.note": "c"}
-    assert read_artifact(reference, signature, session) == artifacts[2]
+    assert read_artifact(reference.at(signature.digest), session) == artifacts[2]
     assert memory.repositories["team/iris"].tags["1"] == image.digest  # the image is what it was
     assert (fallback_tag(image.digest) in memory.repositories["team/iris"].tags) is not memory.lists_referrers
 
@@ -225,7 +223,7 @@ def test_a_real_registry_without_the_api_holds_what_others_can_read(
     assert manifest["subject"]["digest"] == image.digest
     assert manifest["config"]["mediaType"] == "application/vnd.oci.empty.v1+json"
     (entry,) = list_referrers(reference, image.digest, session, artifact_type=SBOM)
-    assert read_artifact(reference, entry, session).contents[0].data == b'{"spdxVersion": "SPDX-2.3"}'
+    assert read_artifact(reference.at(entry.digest), session).contents[0].data == b'{"spdxVersion": "SPDX-2.3"}'
 
 
 @pytest.mark.tool("docker-registry")
@@ -237,12 +235,9 @@ def test_an_artifact_may_stand_under_a_tag_with_a_config_of_its_own(session: Ses
         (Content("application/vnd.example.payload", b"{}", (("org.example/signature", "MEUC"),)),),
         config=Content("application/vnd.oci.image.config.v1+json", b'{"architecture":""}'),
     )
-    login = RegistryLogin(reference, session, actions="pull,push")
-    with closing(Repository(reference, session, login)) as repository:
-        put_artifact(artifact, repository, "sha256-00.sig")
-        stored = json.loads(repository.document("manifests/sha256-00.sig", 1 << 20, artifact.digest))
-    assert stored["layers"][0]["annotations"] == {"org.example/signature": "MEUC"}
-    assert "subject" not in stored
+    push_artifact(artifact, reference, session)
+    found = read_artifact(reference, session)
+    assert (found.contents, found.config, found.subject) == (artifact.contents, artifact.config, None)
 
 
 @pytest.mark.parametrize(

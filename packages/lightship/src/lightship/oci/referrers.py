@@ -19,46 +19,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from urllib.parse import quote, urljoin
 
 import msgspec
 
 from lightship.errors import IntegrityError, NetworkError
 from lightship.oci.artifact import Artifact, Content
-from lightship.oci.image import INDEX_TYPE, canonical_json, digest_of
+from lightship.oci.image import INDEX_TYPE, canonical_json
 from lightship.oci.login import RegistryLogin
 from lightship.oci.name import Reference
-from lightship.oci.published import MAX_DOCUMENT, Descriptor, Digest, Size, parse
-from lightship.oci.repository import Answer, Repository, announced_digest
+from lightship.oci.published import MAX_DOCUMENT, Descriptor, parse
+from lightship.oci.referrer_list import Referrer, fallback_tag, index_by_tag, referrers_of
+from lightship.oci.repository import Answer, Repository
 from lightship.oci.upload import Blob, Outcome, upload
 from lightship.session import Session
-from lightship.transport import TransferError, origin_of
 
 MAX_INDEX = 4 << 20  # bytes of a list that we write: what registries must take (spec.md, "Pushing Manifests")
-MAX_CONTENT = 64 << 20  # bytes of one document of an artifact that is read; SBOMs of large images have a few MB
-MAX_CONTENTS = 64  # documents of one artifact; a signature has one for each signer
-MAX_PAGES = 100  # of a registry's list
+MAX_CONTENT = 64 << 20  # bytes of an artifact that is read, all of it; SBOMs of large images have a few MB
 PARALLEL = 4  # artifacts at once; each is a handful of requests, one after the other
 SUBJECT_HEADER = "OCI-Subject"
-_WITHOUT_API = (400, 404, 405, 406, 501)  # what registries answer to a path that they do not know
 _ROUNDS = 8  # reads of the index, before we believe that somebody keeps writing over it
 _SETTLED = (0.05, 5.0)  # seconds to wait before the index is read again, at least and at most
-
-
-class Referrer(msgspec.Struct, frozen=True, rename="camel"):
-    """An entry of a list of referrers; `artifact_type` is empty where the list does not tell."""
-
-    media_type: str
-    digest: Digest
-    size: Size
-    artifact_type: str = ""
-    annotations: dict[str, str] | None = None
-
-
-class _Index(msgspec.Struct, frozen=True, rename="camel"):
-    schema_version: int
-    manifests: list[Referrer]
-    media_type: str | None = None
 
 
 class Way(StrEnum):
@@ -67,6 +47,7 @@ class Way(StrEnum):
     THERE = "there"
     API = "referrers API"
     TAG = "fallback tag"
+    NAMED = "tag of its own"
 
 
 @dataclass(frozen=True)
@@ -139,25 +120,35 @@ def list_referrers(
     Raises: `NetworkError`, `IntegrityError` for a list that is none.
     """
     with closing(_repository(reference, session, "pull", plain_http)) as repository:
-        found = _listed(digest, repository, artifact_type)
+        found = referrers_of(digest, repository, artifact_type)
     return tuple(each for each in found if artifact_type in (None, each.artifact_type))
 
 
-def read_artifact(
-    reference: Reference, referrer: Referrer, session: Session, *, plain_http: bool = False
-) -> Artifact:
-    """An artifact that a list named, whole and verified.
+def push_artifact(
+    artifact: Artifact, reference: Reference, session: Session, *, plain_http: bool = False
+) -> Attached:
+    """Bring an artifact under a tag, as signatures were before there were referrers; it is not listed anywhere.
+
+    Raises: `NetworkError`, `IntegrityError`.
+    """
+    with closing(_repository(reference, session, "pull,push", plain_http)) as repository:
+        _, sent = put_artifact(artifact, repository, reference.target)
+    return Attached(artifact, Way.NAMED, sent)
+
+
+def read_artifact(reference: Reference, session: Session, *, plain_http: bool = False) -> Artifact:
+    """An artifact, whole and verified: by a tag, or `reference.at(digest)` for one that was listed.
 
     Raises: `GoneError`, `NetworkError`, `IntegrityError` where it is not what its digest names, or too large.
     """
     with closing(_repository(reference, session, "pull", plain_http)) as repository:
-        content = repository.document(f"manifests/{referrer.digest}", MAX_DOCUMENT, referrer.digest)
-        manifest = parse(content, _Manifest, f"the artifact {referrer.digest}")
+        content = repository.document(f"manifests/{reference.target}", MAX_DOCUMENT, reference.digest)
+        manifest = parse(content, _Manifest, f"the artifact {reference}")
         described = (manifest.config, *manifest.layers)
-        if len(described) > MAX_CONTENTS or any(each.size > MAX_CONTENT for each in described):
+        if sum(each.size + 1 for each in described) > MAX_CONTENT:
             raise IntegrityError(
-                f"The artifact {referrer.digest} of {reference.name} is larger than documents are.",
-                hint="Something else was attached to the image; it was not read.",
+                f"The artifact {reference} is larger than documents are.",
+                hint="It is something else, an image for example; it was not read.",
             )
         config, *contents = [_content(each, repository) for each in described]
     return Artifact(
@@ -191,7 +182,7 @@ def _attach_to(
     subject: str | None, artifacts: Sequence[Artifact], repository: Repository, session: Session
 ) -> list[Attached]:
     """Put artifacts with one subject, given by its digest, or with none."""
-    listed = {each.digest for each in _listed(subject, repository)} if subject else set()
+    listed = {each.digest for each in referrers_of(subject, repository)} if subject else set()
 
     def one(artifact: Artifact) -> Attached:
         if (subject is None or artifact.digest in listed) and repository.has_manifest(artifact.digest):
@@ -215,97 +206,12 @@ def _attach_to(
     return attached
 
 
-def _listed(digest: str, repository: Repository, artifact_type: str | None = None) -> list[Referrer]:
-    """The registry's own list, else the index under the fallback tag."""
-    query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
-    what = f"Could not list what refers to {digest} in {repository.reference.name}"
-    url = repository.url(f"referrers/{digest}{query}")
-    found: list[Referrer] = []
-    for _ in range(MAX_PAGES):
-        answer, index = _get_index(what, url, (200, *_WITHOUT_API), repository)
-        if index is None:
-            return _index_by_tag(digest, repository).parsed.manifests
-        found += index.manifests
-        following = _next_page(answer, url)
-        if following is None:
-            return found
-        url = following
-    raise IntegrityError(f"{what}: the list has more than {MAX_PAGES} pages.")
-
-
-def _get_index(
-    what: str, url: str, accepted: tuple[int, ...], repository: Repository
-) -> tuple[Answer, _Index | None]:
-    """An answer, and the index that it is; None where it is something else.
-
-    A registry need not give a digest with its own list. One that cannot be read was cut or damaged on its way, and is
-    asked for again.
-    """
-
-    def attempt() -> tuple[Answer, _Index | None]:
-        answer = repository.send("GET", url, {"Accept": INDEX_TYPE}, accepted=accepted, limit=MAX_DOCUMENT)
-        wanted = announced_digest(answer)
-        if answer.status == 200 and wanted and digest_of(answer.content) != wanted:
-            raise TransferError(f"its bytes hash to {digest_of(answer.content)}, not to {wanted}", "corrupt")
-        if answer.status != 200 or not answer.headers.get("Content-Type", "").startswith(INDEX_TYPE):
-            return answer, None
-        try:
-            return answer, parse(answer.content, _Index, "the list")
-        except IntegrityError as error:
-            raise TransferError(error.message.rstrip("."), "corrupt") from error
-
-    return repository.saying(what, lambda: repository.again(attempt))
-
-
-def _next_page(answer: Answer, url: str) -> str | None:
-    """Where a list goes on (RFC 8288: `<address>; rel="next"`), which must be the same registry."""
-    address, _, parameters = answer.headers.get("Link", "").partition(">")
-    if not address.startswith("<") or 'rel="next"' not in parameters.replace("rel=next", 'rel="next"'):
-        return None
-    following = urljoin(url, address[1:])
-    return following if origin_of(following) == origin_of(url) and following != url else None
-
-
-def fallback_tag(digest: str) -> str:
-    """The tag of the index that lists what refers to a digest."""
-    return digest.replace(":", "-")
-
-
-@dataclass(frozen=True)
-class _Tagged:
-    """The index under a fallback tag: as it is, with all that others put there, and its ETag where that is strong."""
-
-    content: bytes
-    parsed: _Index
-    etag: str | None
-
-
-_NOTHING = canonical_json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []})
-
-
-def _index_by_tag(digest: str, repository: Repository) -> _Tagged:
-    """What is under the fallback tag; an empty index without any."""
-    tag = fallback_tag(digest)
-    name = f"{repository.reference.name}:{tag}"
-    url = repository.url(f"manifests/{tag}")
-    answer, index = _get_index(f"Could not read {name}", url, (200, 404), repository)
-    if answer.status == 404:
-        return _Tagged(_NOTHING, _Index(2, []), None)
-    if index is None or index.media_type not in (None, INDEX_TYPE):
-        raise IntegrityError(
-            f"{name} is not a list of what refers to an image.",
-            hint="Something else was pushed under that tag; it is left as it is. Remove it to attach documents.",
-        )
-    etag = answer.headers.get("ETag", "")
-    return _Tagged(answer.content, index, etag if etag.startswith('"') else None)
-
-
 def _list_by_tag(digest: str, artifacts: Sequence[Artifact], repository: Repository) -> int:
     """Add artifacts to the index under the fallback tag; returns the bytes that were sent."""
     sent = 0
     for number in range(_ROUNDS):
         begun = time.monotonic()
-        found = _index_by_tag(digest, repository)
+        found = index_by_tag(digest, repository)
         present = {entry.digest for entry in found.parsed.manifests}
         missing = [artifact.descriptor for artifact in artifacts if artifact.digest not in present]
         if not missing:

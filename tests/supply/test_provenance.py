@@ -5,6 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from google.protobuf.json_format import Parse, ParseDict
+from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
+from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
+from in_toto_attestation.v1.statement import Statement
+from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
+
 from lightship.project.settings import BaseTable, ModelTable, PythonTable, Settings
 from lightship.project.validate import known_keys
 from lightship.supply import Materials, provenance_statement
@@ -31,6 +37,15 @@ def test_the_statement_names_the_image_and_all_that_went_in(make_materials: Make
     }
     assert definition["externalParameters"]["settings"]["image"]["labels"] == {"team": "vision"}
     assert set(statement["predicate"]["runDetails"]["builder"]) == {"id", "version"}
+
+
+def test_the_statement_fits_the_messages_of_the_attestation_framework(make_materials: MakeMaterials) -> None:
+    for materials in (make_materials(), make_materials(published=True)):
+        document = provenance_statement(materials)
+        Statement.copy_from_pb(Parse(document, StatementMessage())).validate()
+        predicate = ParseDict(json.loads(document)["predicate"], Provenance())  # unknown fields are errors
+        for dependency in predicate.build_definition.resolved_dependencies:
+            ResourceDescriptor.copy_from_pb(dependency).validate()
 
 
 def test_nothing_of_the_machine_is_told(make_materials: MakeMaterials) -> None:

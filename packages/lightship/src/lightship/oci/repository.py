@@ -143,7 +143,9 @@ class Repository:
                 raise TransferError(f"the registry says that it has got {announced_digest(answer)}", "corrupt")
             return answer
 
-        answer = self.saying(f"Could not push the manifest of {self.reference}", lambda: self.again(attempt))
+        answer = self.saying(
+            f"Could not push the manifest {self.reference.name}:{target}", lambda: self.again(attempt)
+        )
         if answer.status == 201 and announced_digest(answer) is None:
             self.document(f"manifests/{digest}", len(content), digest)
         return answer

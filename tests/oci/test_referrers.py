@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import threading
@@ -197,6 +198,22 @@ def test_a_registry_that_fails_often_ends_right(
         attach(artifacts, reference, session)
         listed = {each.digest for each in list_referrers(reference, image.digest, session)}
     assert listed == {artifact.digest for artifact in artifacts}
+
+
+@pytest.mark.parametrize("lists_referrers", [True, False])
+def test_a_private_registry_is_asked_with_the_users_account(
+    session: Session, small_image: MakeImage, tmp_path: Path, lists_referrers: bool
+) -> None:
+    image, artifact = small_image(), artifact_about(small_image())
+    with MemoryRegistry(account=("harbour", "quay-side"), lists_referrers=lists_referrers, token_uses=3) as registry:
+        account = base64.b64encode(b"harbour:quay-side").decode()
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.address: {"auth": account}}}))
+        known = replace(session, environ={"DOCKER_CONFIG": str(tmp_path), "HOME": str(tmp_path)})
+        reference = Reference.parse(f"{registry.address}/iris:1")
+        with pytest.raises(NetworkError, match="401"):
+            attach([artifact], reference, replace(session, environ={"HOME": str(tmp_path)}))
+        attach([artifact], reference, known)
+        assert [each.digest for each in list_referrers(reference, image.digest, known)] == [artifact.digest]
 
 
 @pytest.mark.tool("docker-registry")

@@ -84,6 +84,9 @@ def test_any_name_makes_a_sound_expression(content: bytes) -> None:
         ("MIT AND LicenseRef-own", Family.UNKNOWN),
         ("LicenseRef-own AND AGPL-3.0-only", Family.STRONG),
         ("LicenseRef-own OR AGPL-3.0-only", Family.UNKNOWN),
+        ("LGPL-2.1+", Family.WEAK),
+        ("MulanPSL-2.0 AND HDF5 AND Unicode-3.0", Family.PERMISSIVE),
+        ("mplus", Family.UNKNOWN),  # begins like a licence that it is not
         ("(MIT", Family.UNKNOWN),
         ("MIT)", Family.UNKNOWN),
         ("", Family.UNKNOWN),

@@ -115,7 +115,7 @@ def command(
     display.line(f"digest [bold]{pushed.digest}[/]")
     for each in attached:
         told = "there already" if each.way == "there" else f"{human_size(each.sent_bytes)}, by the {each.way}"
-        display.line(f"attached {each.artifact.artifact_type} {each.artifact.digest} ({told})")
+        display.wide_line(f"attached {each.artifact.artifact_type} {each.artifact.digest} ({told})")
 
 
 def _kinds(text: str) -> tuple[str, ...]:

@@ -26,13 +26,23 @@ class Family(StrEnum):
 # Of several licences that hold together the last in this order counts: what is not known may ask for much.
 _BY_WEIGHT = (Family.PERMISSIVE, Family.WEAK, Family.UNKNOWN, Family.STRONG)
 
-_STRONG = re.compile(r"(A?GPL|SSPL|OSL|EUPL|QPL|Sleepycat|CECILL-[12]|RPL|CC-BY-SA)-?.*", re.IGNORECASE)
-_WEAK = re.compile(r"(LGPL|MPL|EPL|CDDL|CPL|IPL|MS-RL|CECILL-C|GFDL|Artistic|APSL|LPPL|NPL|SISSL)-?.*", re.IGNORECASE)
+_STRONG = re.compile(
+    r"(AGPL|GPL|SSPL|OSL|NPOSL|EUPL|QPL|Sleepycat|CECILL-[12]\.[0-9]|RPL|CC-BY-SA|CPAL|D-FSL|copyleft-next|Parity"
+    r"|CERN-OHL-S|SMAIL-GPL)(-.*)?",
+    re.IGNORECASE,
+)
+_WEAK = re.compile(
+    r"(LGPL|LGPLLR|MPL|EPL|CDDL|CPL|IPL|MS-RL|CECILL-C|GFDL|Artistic|ClArtistic|APSL|LPPL|NPL|SISSL|SPL|ErlPL|RPSL"
+    r"|CUA-OPL|OSET-PL|CERN-OHL-W|Nokia)(-.*)?",
+    re.IGNORECASE,
+)
 _PERMISSIVE = re.compile(
-    r"(0BSD|AFL-.*|Apache-.*|Beerware|BlueOak-.*|BSD-.*|BSL-1\.0|bzip2-.*|CC0-1\.0|CC-BY-[0-9.]+|CECILL-B|curl"
-    r"|FSFAP|FSFUL.*|FTL|HPND.*|ICU|IJG|ISC|JSON|Libpng|libpng-.*|libtiff|MirOS|MIT|MIT-.*|MS-PL|MulanPSL-.*|NCSA|NTP"
-    r"|OFL-.*|OpenSSL|PHP-.*|PostgreSQL|PSF-.*|Python-.*|CNRI-.*|SMLNJ|blessing|TCL|Unicode-.*|Unlicense|UPL-1\.0"
-    r"|Vim|W3C.*|WTFPL|X11.*|Xnet|Zlib|zlib-acknowledgement|ZPL-.*|LicenseRef-.*public-domain)",
+    r"(0BSD|AFL-.*|Apache-.*|Beerware|Bitstream-Vera|BlueOak-.*|Boehm-GC|BSD-.*|BSL-1\.0|bzip2-.*|CC0-1\.0|CC-PDDC"
+    r"|CC-BY-[0-9.]+|CDLA-Permissive-.*|CECILL-B|CNRI-.*|curl|dtoa|ECL-2\.0|EFL-.*|FSFAP.*|FSFUL.*|FTL|HDF5|HPND.*|ICU"
+    r"|IJG|ImageMagick|Info-ZIP|Intel|ISC|JSON|Libpng|libpng-.*|libtiff|LZMA-SDK-.*|Minpack|MirOS|MIT|MIT-.*|mpich2"
+    r"|MS-PL|MulanPSL-.*|NAIST-2003|NCSA|NIST-.*|NTP|OFL-.*|OLDAP-2\.8|OpenSSL|PDDL-1\.0|PHP-.*|PostgreSQL|PSF-.*"
+    r"|Python-.*|Qhull|SAX-PD|SGI-B-2\.0|SMLNJ|blessing|SunPro|TCL|UCAR|Unicode-.*|Unlicense|UPL-1\.0|Vim|W3C.*|WTFPL"
+    r"|X11.*|Xnet|Zlib|zlib-acknowledgement|ZPL-.*|LicenseRef-.*public-domain)",
     re.IGNORECASE,
 )
 # With these a program may link to the part without coming under its terms.

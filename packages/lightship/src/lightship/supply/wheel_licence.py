@@ -19,6 +19,7 @@ _READ = ("license-expression", "license", "classifier")
 # What people write where they mean an identifier; keys are without case, punctuation and the word "license".
 _SPELLINGS = {
     "mit": "MIT",
+    "mitmit": "MIT",
     "expat": "MIT",
     "apache20": "Apache-2.0",
     "apache2": "Apache-2.0",
@@ -28,6 +29,7 @@ _SPELLINGS = {
     "apachesoftware20": "Apache-2.0",
     "apachesoftwareversion20": "Apache-2.0",
     "asl20": "Apache-2.0",
+    "bsd3": "BSD-3-Clause",
     "bsd3clause": "BSD-3-Clause",
     "3clausebsd": "BSD-3-Clause",
     "newbsd": "BSD-3-Clause",
@@ -40,6 +42,7 @@ _SPELLINGS = {
     "isc": "ISC",
     "iscl": "ISC",
     "psf": "PSF-2.0",
+    "psfl": "PSF-2.0",
     "pythonsoftwarefoundation": "PSF-2.0",
     "mpl20": "MPL-2.0",
     "mozillapublic20": "MPL-2.0",

@@ -38,6 +38,7 @@ HOSTILE_BASE: dict[str, tuple[bytes, int] | str] = {
         0o644,
     ),
     "usr/lib/python3/dist-packages/pip-23.0.dist-info/METADATA": (b"License: MIT\n", 0o644),
+    "opt/\udcff\x1b/site-packages/odd-2.dist-info/METADATA": (b"License: MIT\n", 0o644),
     "usr/lib/python3/dist-packages/..-1.dist-info/METADATA": (b"License: MIT\n", 0o644),
 }
 
@@ -124,6 +125,7 @@ def test_hostile_wheels_and_bases_give_valid_documents(
     _, bom = documents(materials, session)
     names = {each["name"] for each in bom["components"] if each.get("purl", "").startswith("pkg:deb/")}
     assert names == {"good", "out"}
+    assert {"pip", "odd"} <= {each["name"] for each in bom["components"]}
     assert all(text.isprintable() for text in strings(bom))
 
 

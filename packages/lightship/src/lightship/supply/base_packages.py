@@ -59,19 +59,13 @@ def _distributions(files: ImageFiles) -> Iterator[Component]:
 
     seen = set()
     for path, content in sorted(files.contents.items()):
-        found = _DISTRIBUTION.fullmatch(path.split("/")[-2]) if path.endswith("/METADATA") else None
+        folder = path.split("/")[-2]  # of the rest of the path nobody knows what it is made of
+        found = _DISTRIBUTION.fullmatch(folder) if path.endswith("/METADATA") else None
         if found and (key := (canonicalize_name(found["name"]), found["version"])) not in seen:
             seen.add(key)
             name, version = key
-            yield Component(
-                Kind.DISTRIBUTION,
-                name,
-                version,
-                package_url("pypi", name, version),
-                None,
-                wheel_licence(content),
-                path,
-            )
+            purl = package_url("pypi", name, version)
+            yield Component(Kind.DISTRIBUTION, name, version, purl, None, wheel_licence(content), folder)
 
 
 def _records(files: ImageFiles) -> dict[str, Mapping[str, str]]:

@@ -47,8 +47,3 @@ class Materials:
     def python_version(self) -> str:
         """The full version of the image's Python, such as 3.11.2."""
         return self.base.python_version
-
-    @property
-    def base_digest(self) -> str | None:
-        """The manifest of a published base; None of an assembled one."""
-        return self.base.manifest if isinstance(self.base, ImageLock) else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from lightship.assemble import APP, assemble
 from lightship.bases.base import Base
@@ -36,8 +37,20 @@ from lightship.project import Project
 from lightship.serve_config import serve_config
 from lightship.session import Session
 
+if TYPE_CHECKING:
+    from lightship.supply import Materials
+
 HUGE = 64 << 20  # bytes of wheels in a layer, from which on its bytecode is compiled by several processes
 COMPILERS = 2  # processes for such a layer; each may take 90 MB, and memory is to stay flat on large machines too
+
+
+@dataclass(frozen=True)
+class Part:
+    """The image for one platform, the lock that it was built from, and the files of its model."""
+
+    image: Image
+    locked: Locked
+    weights: tuple[FileEntry, ...]
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,7 @@ class Build:
         layout: The OCI layout in the cache.
         lock_changes: What changed in the locks, one line each.
         phases: How long each phase took.
+        parts: What the image of each platform was made of.
     """
 
     plan: Plan
@@ -58,6 +72,19 @@ class Build:
     layout: Path
     lock_changes: tuple[str, ...]
     phases: Phases
+    parts: tuple[Part, ...]
+
+    @property
+    def materials(self) -> tuple[Materials, ...]:
+        """What the image of each platform was made of, for the documents of the supply chain."""
+        from lightship.supply import Materials
+
+        name, _, tag = self.reference.rpartition(":")
+        settings = self.plan.project.settings
+        return tuple(
+            Materials(name, tag, part.image, part.locked.lock, part.locked.base, part.weights, settings)
+            for part in self.parts
+        )
 
     @property
     def plain_archive(self) -> bool:
@@ -78,24 +105,23 @@ def build(project: Project, session: Session, *, locked: bool = False, upgrade: 
     session.cache.sweep()
     with phases.phase("plan"):
         plan = make_plan(project)
-    images: list[Image] = []
-    changes: list[str] = []
-    for platform in map(Platform.parse, plan.platforms.value):
-        image, changed = _build_image(plan, platform, session, phases, locked=locked, upgrade=upgrade)
-        images.append(image)
-        changes += changed
+    parts = tuple(
+        _build_image(plan, platform, session, phases, locked=locked, upgrade=upgrade)
+        for platform in map(Platform.parse, plan.platforms.value)
+    )
+    changes = tuple(change for part in parts for change in part.locked.changes)
     with phases.phase("image"):
-        built = images[0] if len(images) == 1 else ImageIndex(tuple(images))
+        built = parts[0].image if len(parts) == 1 else ImageIndex(tuple(part.image for part in parts))
         reference = f"{project.name}:{project.settings.image.tag}"
         layout = session.cache.image_path(reference)
         write_layout(built, session.cache, layout, name=reference, sparse=True)
-    return Build(plan, built, reference, layout, tuple(changes), phases)
+    return Build(plan, built, reference, layout, changes, phases, parts)
 
 
 def _build_image(
     plan: Plan, platform: Platform, session: Session, phases: Phases, *, locked: bool, upgrade: bool
-) -> tuple[Image, tuple[str, ...]]:
-    """The image for one platform, and what changed in its lock."""
+) -> Part:
+    """The image for one platform."""
     with ThreadPoolExecutor(session.jobs + 1, thread_name_prefix="lightship") as pool:
         bases, workshop = _Bases(plan, session, pool), _Workshop(plan, session, pool)
 
@@ -107,7 +133,7 @@ def _build_image(
         with phases.phase("lock"):
             fitting = bring_up_to_date(plan, platform, session, locked=locked, upgrade=upgrade, base_known=base_known)
         try:
-            base, layers = _base_and_layers(plan, fitting, phases, bases, workshop)
+            base, layers, weights = _base_and_layers(plan, fitting, phases, bases, workshop)
         except WheelsGoneError:
             raise  # another base would not bring them back
         except GoneError as error:
@@ -117,14 +143,14 @@ def _build_image(
             with phases.phase("lock"):
                 fitting = replace_base(fitting, plan, platform, session)
             # What was begun with the old base has failed with it.
-            base, layers = _base_and_layers(plan, fitting, phases, bases, _Workshop(plan, session, pool))
+            base, layers, weights = _base_and_layers(plan, fitting, phases, bases, _Workshop(plan, session, pool))
     with phases.phase("image"):
         base.fetch()
         image = assemble(plan, _measured(base, session), layers, session.environ)
     if platform != Platform.of_this_machine():
         with phases.phase("check"):
             check_processor(image.layers, platform.architecture, session.cache)
-    return image, fitting.changes
+    return Part(image, fitting, weights)
 
 
 class _Bases:
@@ -205,8 +231,8 @@ def _begin_pinned(
 
 def _base_and_layers(
     plan: Plan, locked: Locked, phases: Phases, bases: _Bases, workshop: _Workshop
-) -> tuple[Base, Sequence[Layer]]:
-    """The base and all layers above it. Each layer is begun when its wheels are here."""
+) -> tuple[Base, Sequence[Layer], tuple[FileEntry, ...]]:
+    """The base and all layers above it, and the files of weights. Each layer is begun when its wheels are here."""
     session, compression = workshop.session, workshop.compression
     environment = Environment(_interpreter_path(locked.base), locked.base.python_version)
     base_future = bases.begin(locked.base)
@@ -221,13 +247,14 @@ def _base_and_layers(
         base = base_future.result()
     with phases.phase("layers"):
         weighed = [future.result() for future in weights]
-        app = _app_recipe(plan, session, [entry for each in weighed for entry in each.files])
+        files = tuple(entry for each in weighed for entry in each.files)
+        app = _app_recipe(plan, session, files)
         layers = [
             *layers_under_way.results(),
             *(each.layer for each in weighed),
             materialise(app, session.cache, compression),
         ]
-    return base, layers
+    return base, layers, files
 
 
 class _Layers:

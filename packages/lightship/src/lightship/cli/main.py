@@ -22,6 +22,8 @@ COMMANDS = {
     "run": "Run the image and wait until it is ready.",
     "up": "Build, run, ask the golden request, compare the answer.",
     "push": "Build the image and bring it into a registry.",
+    "sbom": "Print the image's bill of materials, as SPDX or CycloneDX.",
+    "licences": "Show the licences of everything in the image.",
     "inspect": "Show what an image holds, and who brought it.",
     "diff": "Show what changed between two images.",
     "cache": "Show the cache, or make it smaller.",

@@ -15,7 +15,9 @@ from lightship.project import Project, load_project
 from lightship.session import Session
 
 if TYPE_CHECKING:
+    from lightship.build import Build
     from lightship.oci import Platform
+    from lightship.supply import Materials
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -76,6 +78,23 @@ def platform(function: Command) -> Command:
     )
 
 
+def one_platform(function: Command) -> Command:
+    """--for, for commands that build and tell of one image; `materials_for` reads it."""
+    return click.option("--for", "wanted", metavar="OS/ARCH", help="Which image, where there are several platforms.")(
+        function
+    )
+
+
+def materials_for(built: Build, wanted: str | None) -> Materials:
+    """What the image that --for names was made of; without it the only one."""
+    offered = {str(materials.image.platform): materials for materials in built.materials}
+    if wanted is None and len(offered) == 1:
+        return next(iter(offered.values()))
+    if wanted not in offered:
+        raise click.UsageError(f"Say with --for which image is meant: {', '.join(offered)}.")
+    return offered[wanted]
+
+
 def parse_platform(text: str | None) -> Platform | None:
     """The platform that --platform names."""
     from lightship.oci import Platform
@@ -124,3 +143,16 @@ def session(display: Display, *, offline: bool = False) -> Iterator[Session]:
     """The session of a command, with its progress shown."""
     with display.progress() as progress:
         yield Session.from_environment(os.environ, progress=progress, offline=offline)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a result where the user wants it, whole or not at all."""
+    from lightship.cache import storing
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with storing(path):
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

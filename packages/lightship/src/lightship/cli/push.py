@@ -13,6 +13,8 @@ from lightship.cli.display import Display
 
 if TYPE_CHECKING:
     from lightship.oci import Reference
+    from lightship.oci.artifact import Artifact
+    from lightship.oci.referrers import Attached
 
 
 @click.command()
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 @options.project
 @options.locking
 @click.option("--image", metavar="NAME:TAG | oci:DIR", help="Push what was built before; build nothing.")
+@click.option(
+    "--attach",
+    metavar="LIST",
+    default="",
+    help="Documents to attach: sbom (SPDX), cyclonedx, provenance; commas between. Nothing, unless asked.",
+)
 @click.option("--plain-http", is_flag=True, help="Speak to this registry without TLS.")
 @options.output
 def command(
@@ -29,6 +37,7 @@ def command(
     locked: bool,
     upgrade: bool,
     image: str | None,
+    attach: str,
     plain_http: bool,
     quiet: bool,
     as_json: bool,
@@ -41,6 +50,7 @@ def command(
       lightship push registry.example.org/team/iris:1                 the project in this folder
       lightship push registry.example.org/team/iris:1 examples/iris   the project in that folder
       lightship push localhost:5000/iris --image iris:latest          what was built before, as it is
+      lightship push localhost:5000/iris --attach sbom,provenance     with documents that refer to the image
 
     Accounts are those of `docker login` and `podman login`. Plain HTTP is spoken to this machine only, or as told.
     """
@@ -49,9 +59,15 @@ def command(
     reference = _destination(destination)
     if image is not None and (target != Path() or locked or upgrade or any(chosen.values())):
         raise click.UsageError("--image pushes what was built before; it takes no project and no options of one.")
+    kinds = _kinds(attach)
+    if image is not None and kinds:
+        raise click.UsageError(
+            "--attach needs the lock: push the project rather than --image; it is built in no time."
+        )
     display = Display(quiet, as_json)
     with options.session(display, offline=offline) as session:
         document: dict[str, Any] = {}
+        artifacts: tuple[Artifact, ...] = ()
         if image is not None:
             found = find_image(image, session)
         else:
@@ -62,10 +78,21 @@ def command(
             for warning in built.plan.warnings:
                 display.warn(warning)
             found, document = built.image, build_document(built)
+            if kinds:
+                from lightship.supply import attachments
+
+                artifacts = tuple(
+                    artifact for each in built.materials for artifact in attachments(kinds, each, session)
+                )
         from lightship.oci.push import push_image  # after the build: loading HTTP takes as long as a build of nothing
 
         started = time.monotonic()
         pushed = push_image(found, reference, session, plain_http=plain_http)
+        attached: tuple[Attached, ...] = ()
+        if artifacts:
+            from lightship.oci.referrers import attach as attach_all
+
+            attached = attach_all(artifacts, reference, session, plain_http=plain_http)
         seconds = time.monotonic() - started
     counts = {outcome.value: pushed.count(outcome) for outcome in dict.fromkeys(pushed.blobs.values())}
     if as_json:
@@ -77,6 +104,7 @@ def command(
                 "blobs": counts,
                 "sent_bytes": pushed.sent_bytes,
                 "seconds_to_push": seconds,
+                "attached": [_described(each) for each in attached],
             }
         )
         return
@@ -85,6 +113,29 @@ def command(
     told = ", ".join(f"{count} {_WORDS[name]}" for name, count in counts.items())
     display.line(f"pushed [bold]{reference}[/]: {human_size(pushed.sent_bytes)} in {seconds:.2f} s ({told})")
     display.line(f"digest [bold]{pushed.digest}[/]")
+    for each in attached:
+        told = "there already" if each.way == "there" else f"{human_size(each.sent_bytes)}, by the {each.way}"
+        display.wide_line(f"attached {each.artifact.artifact_type} {each.artifact.digest} ({told})")
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    """The documents that --attach names, checked before anything is built."""
+    named = tuple(kind.strip() for kind in text.split(",") if kind.strip())
+    if not named:
+        return ()
+    from lightship.supply.attachments import chosen_kinds
+
+    return chosen_kinds(named)
+
+
+def _described(attached: Attached) -> dict[str, Any]:
+    artifact = attached.artifact
+    return {
+        "type": artifact.artifact_type,
+        "digest": artifact.digest,
+        "way": attached.way.value,
+        "sent_bytes": attached.sent_bytes,
+    }
 
 
 _WORDS = {"sent": "blobs sent", "mounted": "taken over from the base's repository", "there": "there already"}

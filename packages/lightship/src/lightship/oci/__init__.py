@@ -2,7 +2,8 @@
 
 `image` makes images; `layout` and `archive` write them; `stored` reads back those that were built here; `published`
 reads what others published, from a layout or from a `registry` by its `name` and with the user's `credentials`;
-`push` brings images into one, by `upload` into a `repository`. May import `layers`, `cache`, `session`, `progress`,
+`push` brings images into one, by `upload` into a `repository`; an `artifact` is what is said about an image, and
+`referrers` attaches it there, over a registry's `referrer_list`. May import `layers`, `cache`, `session`, `progress`,
 `download`, `transfer`, `transport` and `errors`; knows nothing of projects, plans, bases or engines. The registry
 client is imported where it is used, because HTTP takes long to load.
 """

@@ -17,11 +17,10 @@ from functools import partial
 from lightship.cache import CHUNK
 from lightship.errors import IntegrityError, LightshipError, ProjectError
 from lightship.layers import Layer, missing_layer
-from lightship.oci.image import Built, ImageIndex, digest_of
+from lightship.oci.image import Built, ImageIndex
 from lightship.oci.login import RegistryLogin
 from lightship.oci.name import Reference
-from lightship.oci.published import MAX_DOCUMENT
-from lightship.oci.repository import Repository, announced_digest
+from lightship.oci.repository import Repository
 from lightship.oci.upload import Blob, Outcome, upload
 from lightship.session import Session
 from lightship.transport import TransferError
@@ -79,8 +78,8 @@ def push_image(image: Built, reference: Reference, session: Session, *, plain_ht
         outcomes = _upload_all(blobs, mounts, repository, session, task.advance)
         if isinstance(image, ImageIndex):
             for each in image.images:  # a registry takes an index only when it has what the index names
-                put_manifest(each.manifest, each.media_type, repository, each.digest)
-        put_manifest(image.manifest, image.media_type, repository, reference.target)
+                repository.put_manifest(each.digest, each.media_type, each.manifest)
+        repository.put_manifest(reference.target, image.media_type, image.manifest)
     sent = sum(blob.size for blob in blobs if outcomes[blob.digest] is Outcome.SENT)
     sent += sum({each.digest: len(each.manifest) for each in (image, *image.images)}.values())
     return Pushed(reference, image.digest, outcomes, sent)
@@ -159,20 +158,3 @@ def _failure(blob: Blob, error: TransferError, repository: Repository, session: 
                 hint="`lightship cache verify` removes what is damaged; then build again.",
             )
     return repository.failure(f"Could not push {blob.title} to {repository.reference}", error)
-
-
-def put_manifest(content: bytes, media_type: str, repository: Repository, target: str) -> None:
-    """Store a manifest under a tag or its digest, and see that the registry holds the bytes that we mean."""
-    digest = digest_of(content)
-    headers = {"Content-Type": media_type, "Content-Length": str(len(content))}
-
-    def attempt() -> bool:
-        url = repository.url(f"manifests/{target}")
-        answer = repository.send("PUT", url, headers, body=lambda: [content], accepted=(201,))
-        if announced_digest(answer) not in (None, digest):
-            raise TransferError(f"the registry says that it has got {announced_digest(answer)}", "corrupt")
-        return announced_digest(answer) is not None
-
-    what = f"Could not push the manifest of {repository.reference}"
-    if not repository.saying(what, lambda: repository.again(attempt)):
-        repository.document(f"manifests/{digest}", MAX_DOCUMENT, digest)

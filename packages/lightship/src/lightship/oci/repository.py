@@ -112,6 +112,44 @@ class Repository:
 
         return self.saying(f"Could not read {path} of {self.reference}", lambda: self.again(attempt))
 
+    def has_manifest(self, digest: str) -> bool:
+        """Whether a manifest is there. Raises `NetworkError`."""
+        url, headers = self.url(f"manifests/{digest}"), {"Accept": _ACCEPT}
+
+        def attempt() -> bool:
+            return self.send("HEAD", url, headers, accepted=(200, 404)).status == 200
+
+        return self.saying(f"Could not ask for {self.reference.name}@{digest}", lambda: self.again(attempt))
+
+    def put_manifest(
+        self,
+        target: str,
+        media_type: str,
+        content: bytes,
+        *,
+        headers: Mapping[str, str] | None = None,
+        accepted: Collection[int] = (201,),
+    ) -> Answer:
+        """Name a manifest or an index by a tag or its digest, and see that the registry holds the one that we mean.
+
+        Raises: `NetworkError`, `IntegrityError`.
+        """
+        url, digest = self.url(f"manifests/{target}"), digest_of(content)
+        sent = {**(headers or {}), "Content-Type": media_type, "Content-Length": str(len(content))}
+
+        def attempt() -> Answer:
+            answer = self.send("PUT", url, sent, body=lambda: [content], accepted=accepted)
+            if answer.status == 201 and announced_digest(answer) not in (None, digest):
+                raise TransferError(f"the registry says that it has got {announced_digest(answer)}", "corrupt")
+            return answer
+
+        answer = self.saying(
+            f"Could not push the manifest {self.reference.name}:{target}", lambda: self.again(attempt)
+        )
+        if answer.status == 201 and announced_digest(answer) is None:
+            self.document(f"manifests/{digest}", len(content), digest)
+        return answer
+
     def where(self, answer: Answer, url: str) -> str:
         """The address that an answer sends us to: absolute or relative, in any case one that we may go to.
 

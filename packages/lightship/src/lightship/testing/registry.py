@@ -14,11 +14,12 @@ import threading
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from lightship.testing.faults import Faults
 from lightship.testing.handler import serve
 from lightship.testing.messages import Answer, Request
+from lightship.testing.referrers import INDEX_TYPE, referrers
 
 
 @dataclass
@@ -48,6 +49,8 @@ class MemoryRegistry:
         token_uses: Requests that a token is good for; any number where it is None.
         relative_locations: Whether an upload's address is a path with a query, rather than a whole URL.
         takes_patches: Whether uploads may be sent in parts; some registries answer 416 to those.
+        lists_referrers: Whether it lists what refers to a manifest, as registries do since distribution-spec 1.1.
+        page: Entries of one answer of such a list; all of them where it is None.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class MemoryRegistry:
         token_uses: int | None = None,
         relative_locations: bool = False,
         takes_patches: bool = True,
+        lists_referrers: bool = True,
+        page: int | None = None,
     ) -> None:
         self.faults = faults or Faults()
         self.account = account
@@ -66,6 +71,8 @@ class MemoryRegistry:
         self.token_uses = token_uses
         self.relative_locations = relative_locations
         self.takes_patches = takes_patches
+        self.lists_referrers = lists_referrers
+        self.page = page
         self.repositories: dict[str, Repository] = {}
         self.requests: list[Request] = []
         self.sessions: dict[str, Session] = {}
@@ -156,6 +163,8 @@ class MemoryRegistry:
             repository = self.repositories.setdefault(name, Repository())
             if kind == "manifests":
                 return self._manifest(repository, target, request, body)
+            if kind == "referrers":
+                return self._referrers(repository, target, request)
             if kind == "uploads":
                 return self._upload(repository, name, target, request, body)
             return self._blob(repository, target, request)
@@ -185,12 +194,32 @@ class MemoryRegistry:
             repository.manifests[digest] = (request.headers.get("content-type", ""), body)
             if not target.startswith("sha256:"):
                 repository.tags[target] = digest
-            return Answer(201, {"Docker-Content-Digest": digest, "Location": urlsplit(request.path).path})
+            headers = {"Docker-Content-Digest": digest, "Location": urlsplit(request.path).path}
+            if self.lists_referrers and (subject := named.get("subject")):
+                headers["OCI-Subject"] = subject["digest"]
+            return Answer(201, headers)
         digest = repository.tags.get(target, target)
         if digest not in repository.manifests:
             return _problem(404, "MANIFEST_UNKNOWN", "manifest unknown")
         media_type, content = repository.manifests[digest]
         return Answer(200, {"Content-Type": media_type, "Docker-Content-Digest": digest}, content)
+
+    def _referrers(self, repository: Repository, digest: str, request: Request) -> Answer:
+        if not self.lists_referrers:
+            return _problem(404, "UNSUPPORTED", "no such path")
+        wanted = request.query.get("artifactType")
+        entries = [
+            entry for entry in referrers(repository.manifests, digest) if wanted in (None, entry["artifactType"])
+        ]
+        start = int(request.query.get("start", "0"))
+        end = start + (self.page or len(entries))
+        headers = {"Content-Type": INDEX_TYPE, **({"OCI-Filters-Applied": "artifactType"} if wanted else {})}
+        if end < len(entries):
+            path = urlsplit(request.path).path
+            filtered = f"&artifactType={quote(wanted, safe='')}" if wanted else ""
+            headers["Link"] = f'<{path}?start={end}{filtered}>; rel="next"'
+        index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries[start:end]}
+        return Answer(200, headers, json.dumps(index).encode())
 
     def _upload(self, repository: Repository, name: str, number: str, request: Request, body: bytes) -> Answer:
         if request.method == "POST":
@@ -238,11 +267,11 @@ class MemoryRegistry:
 
 
 def _parts(path: str) -> tuple[str, str, str]:
-    """Repository, kind (blobs, manifests, uploads) and target of a path; empty where it is no such path."""
+    """Repository, kind (blobs, manifests, referrers, uploads) and target of a path; empty for any other path."""
     parts = urlsplit(path).path.removeprefix("/v2/").split("/")
     if len(parts) >= 4 and parts[-3:-1] == ["blobs", "uploads"]:
         return "/".join(parts[:-3]), "uploads", parts[-1]
-    if len(parts) >= 3 and parts[-2] in ("blobs", "manifests"):
+    if len(parts) >= 3 and parts[-2] in ("blobs", "manifests", "referrers"):
         return "/".join(parts[:-2]), parts[-2], parts[-1]
     return "", "", ""
 

@@ -1,0 +1,33 @@
+"""What an image is made of and how it came about, as documents that others check and scan.
+
+`materials` is what a build hands over; `inventory` makes of it the list of everything in the image, with the licences
+that `wheel_licence` and `debian_licence` read from the image's own files (`image_files`) and `families` sorts.
+`spdx` and `cyclonedx` write the list as bills of materials, `provenance` says what the image was built from, and
+`attachments` wraps each as an artifact that a registry keeps beside the image. All of it follows from the image and
+its lock alone: equal images have equal documents, byte for byte. May import `cache`, `errors`, `releases`, `session`,
+`project`, `lock`, `layers`, `oci` and `bases`; knows nothing of plans, engines or the command line.
+"""
+
+from lightship.supply.attachments import KINDS, attachments
+from lightship.supply.component import Component
+from lightship.supply.cyclonedx import cyclonedx_document
+from lightship.supply.families import Family
+from lightship.supply.inventory import Inventory, take_inventory
+from lightship.supply.licence import Licence
+from lightship.supply.materials import Materials
+from lightship.supply.provenance import provenance_statement
+from lightship.supply.spdx import spdx_document
+
+__all__ = [
+    "KINDS",
+    "Component",
+    "Family",
+    "Inventory",
+    "Licence",
+    "Materials",
+    "attachments",
+    "cyclonedx_document",
+    "provenance_statement",
+    "spdx_document",
+    "take_inventory",
+]

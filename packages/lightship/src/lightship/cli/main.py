@@ -24,6 +24,7 @@ COMMANDS = {
     "push": "Build the image and bring it into a registry.",
     "sbom": "Print the image's bill of materials, as SPDX or CycloneDX.",
     "licences": "Show the licences of everything in the image.",
+    "pull": "Bring an image from a registry into the cache, or into a layout.",
     "inspect": "Show what an image holds, and who brought it.",
     "diff": "Show what changed between two images.",
     "cache": "Show the cache, or make it smaller.",

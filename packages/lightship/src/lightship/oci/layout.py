@@ -12,11 +12,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from lightship.cache import Cache, storing
 from lightship.errors import IntegrityError, ProjectError, StorageError
 from lightship.layers import Layer, missing_layer
-from lightship.oci.image import INDEX_TYPE, Built, Image, canonical_json, descriptor, digest_of, platform_field
+from lightship.oci.image import INDEX_TYPE, Image, canonical_json, descriptor, digest_of, platform_field
 from lightship.oci.name import DEFAULT_TAG, Reference
 from lightship.oci.published import MAX_DOCUMENT, Descriptor, Index, layer_download, parse, read_document
 from lightship.session import Session
@@ -27,7 +28,24 @@ LAYOUT_FILE = canonical_json({"imageLayoutVersion": "1.0.0"})
 _UNSAFE_TO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 
 
-def write_layout(image: Built, cache: Cache, directory: Path, *, name: str, sparse: bool = False) -> Path:
+class Storable(Protocol):
+    """What a layout can hold: an image or an index that was made here, or an image that was pulled."""
+
+    @property
+    def digest(self) -> str: ...
+    @property
+    def manifest(self) -> bytes: ...
+    @property
+    def media_type(self) -> str: ...
+    @property
+    def layers(self) -> tuple[Layer, ...]: ...
+    @property
+    def documents(self) -> tuple[tuple[str, bytes], ...]:
+        """Every document by its digest, the manifest first."""
+        ...
+
+
+def write_layout(image: Storable, cache: Cache, directory: Path, *, name: str, sparse: bool = False) -> Path:
     """Write the image as a layout and return the directory.
 
     A layout holds one image; one that is there already is replaced, and blobs that it no longer needs are removed.
@@ -62,7 +80,7 @@ def write_layout(image: Built, cache: Cache, directory: Path, *, name: str, spar
     return directory
 
 
-def layout_index(image: Built, name: str) -> bytes:
+def layout_index(image: Storable, name: str) -> bytes:
     """`index.json` of a layout that holds this one image, or the index of its platforms."""
     reference = Reference.parse(name)
     entry = {
@@ -87,7 +105,7 @@ def _is_complete(expected: Mapping[str, int], directory: Path, index: bytes) -> 
     return found == expected
 
 
-def _expected(image: Built, layers: Sequence[Layer]) -> dict[str, int]:
+def _expected(image: Storable, layers: Sequence[Layer]) -> dict[str, int]:
     """The size of each blob by its file name."""
     sizes = {digest: len(content) for digest, content in image.documents}
     sizes |= {layer.digest: layer.size for layer in layers}

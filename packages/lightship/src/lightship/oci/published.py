@@ -109,9 +109,14 @@ class Config(msgspec.Struct, frozen=True):
 class PublishedImage:
     """A published image of one platform: documents verified, layers not yet fetched."""
 
-    digest: str  # of the manifest
     manifest: Manifest
     config: Config
+    documents: tuple[bytes, bytes]  # the manifest and the config as they were published
+
+    @property
+    def digest(self) -> str:
+        """Of the manifest."""
+        return digest_of(self.documents[0])
 
     @property
     def layers(self) -> tuple[tuple[Descriptor, str], ...]:
@@ -156,9 +161,10 @@ def read_image(source: Source, platform: Platform) -> PublishedImage:
             f"{source} is not a container image: its config is of type {manifest.config.media_type!r}.",
             hint="It may be a chart, a signature or another artifact that registries also hold.",
         )
-    config = parse(read_document(source, manifest.config), Config, f"the config of {source}")
+    config_content = read_document(source, manifest.config)
+    config = parse(config_content, Config, f"the config of {source}")
     _check(source, manifest, config, platform)
-    return PublishedImage(digest_of(content), manifest, config)
+    return PublishedImage(manifest, config, (content, config_content))
 
 
 def _check(source: Source, manifest: Manifest, config: Config, platform: Platform) -> None:

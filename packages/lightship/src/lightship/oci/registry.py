@@ -23,10 +23,10 @@ from lightship.transfer import LONG_PATIENCE
 class RegistrySource:
     """An image in a registry, as a `published.Source`. Asks for a token when it is first used."""
 
-    def __init__(self, reference: Reference, session: Session) -> None:
+    def __init__(self, reference: Reference, session: Session, *, plain_http: bool = False) -> None:
         self.reference = reference
         self._session = session
-        self._login = RegistryLogin(reference, session)
+        self._login = RegistryLogin(reference, session, plain_http=plain_http)
 
     def __str__(self) -> str:
         return str(self.reference)

@@ -40,6 +40,7 @@ def timed(command: Sequence[str], *, cwd: Path, environ: Mapping[str, str], memo
 
 
 def median(runs: Sequence[Run]) -> float:
+    """The median of the seconds."""
     return statistics.median(run.seconds for run in runs)
 
 

@@ -60,8 +60,16 @@ test-slow: $(VENV)/.dev models  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -n auto -m slow $(PYTEST_ARGS)
 
 .PHONY: bench-build
-bench-build: $(VENV)/.dev models  ## Measure builds against the textbook Dockerfile on a real Docker engine
+bench-build: $(VENV)/.dev models  ## Measure builds against the textbook Dockerfile (BENCH_ARGS="--app text": PyTorch)
 	scripts/with-dockerd.sh $(BIN)/python -m bench.build $(BENCH_ARGS)
+
+.PHONY: bench-delivery
+bench-delivery: $(VENV)/.dev  ## Measure build and push against `docker build` and `docker push`
+	scripts/with-dockerd.sh $(BIN)/python -m bench.delivery $(BENCH_ARGS)
+
+.PHONY: bench-pull
+bench-pull: $(VENV)/.dev  ## Measure how long clean engines take to pull our image and Docker's own
+	scripts/with-dockerd.sh scripts/with-containerd.sh $(BIN)/python -m bench.pull $(BENCH_ARGS)
 
 .PHONY: bench-push
 bench-push: $(VENV)/.dev models  ## Measure pushes against skopeo, to the same registry

@@ -17,18 +17,37 @@ class Docker:
     """A reachable engine."""
 
     environ: dict[str, str]
+    find_links: str | None = None
 
     @classmethod
-    def of_environment(cls) -> Docker:
-        """The engine that DOCKER_HOST names; `scripts/with-dockerd.sh` starts one and names it."""
+    def of_environment(cls, find_links: str | None = None) -> Docker:
+        """The engine that DOCKER_HOST names; `scripts/with-dockerd.sh` starts one and names it.
+
+        `find_links` is a place with more wheels that a RUN step can reach.
+        """
         if not os.environ.get("DOCKER_HOST"):
-            raise SystemExit("This benchmark needs a Docker engine: scripts/with-dockerd.sh make bench-build")
-        return cls({**os.environ, "DOCKER_BUILDKIT": "1"})
+            raise SystemExit("This benchmark needs a Docker engine: scripts/with-dockerd.sh COMMAND")
+        return cls({**os.environ, "DOCKER_BUILDKIT": "1"}, find_links)
 
     def build(self, project: Path, *, tag: str, base: str) -> Run:
         """`docker build` with BuildKit. The host's network and package settings reach the RUN steps."""
-        command = ["docker", "build", "--network", "host", "--build-arg", f"BASE={base}", "-t", tag, "."]
-        return timed(command, cwd=project, environ=self.environ)
+        command = ["docker", "build", "--network", "host", "--build-arg", f"BASE={base}", "-t", tag]
+        if self.find_links:
+            command += ["--build-arg", f"PIP_FIND_LINKS={self.find_links}"]
+        return timed([*command, "."], cwd=project, environ=self.environ)
+
+    def push(self, tag: str) -> Run:
+        """`docker push`; the tag names the registry."""
+        return timed(["docker", "push", "--quiet", tag], cwd=Path("/"), environ=self.environ)
+
+    def pull(self, reference: str) -> Run:
+        """`docker pull`, which ends when all layers are unpacked."""
+        return timed(["docker", "pull", "--quiet", reference], cwd=Path("/"), environ=self.environ)
+
+    def forget_images(self) -> None:
+        """Delete every image and every layer; a build's cache would keep layers alive, so it goes too."""
+        self.forget_builds()
+        self.call("image", "prune", "--all", "--force")
 
     def forget_builds(self) -> None:
         """Empty the build cache, so that the next build is cold."""

@@ -11,23 +11,17 @@ import argparse
 import os
 import random
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.apps import LIGHTSHIP, ROOT
 from bench.measure import Run, median, timed
+from bench.registry import registry
 from lightship.cache import Cache
 from lightship.layers import Compression, TarWriter, materialise
 from lightship.oci import Image, Settings, write_layout
 
-ROOT = Path(__file__).resolve().parent.parent
-LIGHTSHIP = Path(sys.executable).parent / "lightship"
 BLOCK = 1 << 20  # bytes
 
 
@@ -47,28 +41,6 @@ class RandomBytes:
         chance = random.Random(self.megabytes)
         for number in range(self.megabytes // 16):
             tar.content(f"app/part-{number:04}", chance.randbytes(16 * BLOCK), mode=0o644)
-
-
-@contextmanager
-def registry(directory: Path) -> Iterator[str]:
-    """docker-registry on a free port of loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    directory.mkdir()
-    configuration = directory / "config.yml"
-    configuration.write_text(f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {directory / 'data'}\n")
-    environ = {**os.environ, "REGISTRY_HTTP_ADDR": address, "REGISTRY_LOG_LEVEL": "error"}
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(["docker-registry", "serve", configuration], env=environ, stdout=log, stderr=log)
-    try:
-        for _ in range(100):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), 1):
-                break
-            time.sleep(0.05)
-        yield address
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def measure(title: str, layout: Path, scratch: Path, environ: dict[str, str], rounds: int) -> None:

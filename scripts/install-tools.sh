@@ -7,8 +7,9 @@ export PATH="$PATH:/usr/sbin:/sbin"
 
 programs=(  # program:package
 	dockerd:docker.io iptables:iptables podman:podman skopeo:skopeo umoci:umoci buildah:buildah
-	docker-registry:docker-registry busybox:busybox-static bwrap:bubblewrap unshare:util-linux setpriv:util-linux
-	qemu-aarch64-static:qemu-user-static gpg:gpg gpgv:gpgv mmdebstrap:mmdebstrap cc:gcc readelf:binutils
+	docker-registry:docker-registry containerd:containerd ctr:containerd busybox:busybox-static
+	bwrap:bubblewrap unshare:util-linux setpriv:util-linux qemu-aarch64-static:qemu-user-static
+	gpg:gpg gpgv:gpgv mmdebstrap:mmdebstrap cc:gcc readelf:binutils
 )
 missing=()
 for entry in "${programs[@]}"; do

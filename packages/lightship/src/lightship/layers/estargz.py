@@ -14,7 +14,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import msgspec
 
@@ -43,6 +43,9 @@ _FOOTER = re.compile(
 )
 
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class TocEntry(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """An entry of the tar, or (type `chunk`) a further piece of the file before it.
 
@@ -52,15 +55,15 @@ class TocEntry(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
 
     name: str
     type: str
-    mode: int
-    uid: int
-    gid: int
+    mode: Count
+    uid: Count
+    gid: Count
     modtime: str = ""
-    size: int = 0
+    size: Count = 0
     link_name: str = ""
-    offset: int = 0
-    chunk_offset: int = 0
-    chunk_size: int = 0
+    offset: Count = 0
+    chunk_offset: Count = 0
+    chunk_size: Count = 0
     digest: str = ""
     chunk_digest: str = ""
 

@@ -18,11 +18,12 @@ from lightship.cache import Cache
 from lightship.errors import IntegrityError
 from lightship.layers.compression import Compression
 from lightship.layers.estargz import LANDMARK_CONTENT, LANDMARKS, PREFETCH_LANDMARK, TOC_DIGEST, TocEntry, read_toc
-from lightship.layers.layer import Layer, materialise, recipe_key
+from lightship.layers.layer import Layer, materialise, missing_layer, recipe_key
 from lightship.layers.tar import Deflated, TarWriter
 
 VERSION = 1
 _PIECE = 1 << 20  # bytes
+_TYPES = ("reg", "dir", "symlink", "hardlink")
 
 
 def prioritised(layer: Layer, paths: Sequence[str], cache: Cache) -> Layer:
@@ -112,9 +113,9 @@ class _Stored:
     def __init__(self, layer: Layer, cache: Cache) -> None:
         self._layer = layer
         try:
-            self._file: BinaryIO = cache.blob_path(layer.digest).open("rb")
-        except FileNotFoundError:
-            raise self._wrong("is not in the cache any more") from None
+            self._file: BinaryIO = cache.open_blob(layer.digest)
+        except FileNotFoundError as error:
+            raise missing_layer(layer, error) from error
         try:
             self._read_toc()
         except BaseException:
@@ -150,7 +151,7 @@ class _Stored:
         size = chunk.chunk_size or file.size - chunk.chunk_offset
         hashed, seen = hashlib.sha256(), 0
         stream = zlib.decompressobj(31)
-        left = self._ends.get(chunk.offset, 0) - chunk.offset
+        left = max(0, self._ends.get(chunk.offset, 0) - chunk.offset)
         self._file.seek(chunk.offset)
         try:
             while not stream.eof and seen <= size and (piece := self._file.read(min(left, _PIECE))):
@@ -179,10 +180,12 @@ class _Stored:
             name = entry.name.rstrip("/")
             if name in LANDMARKS:
                 continue
-            if entry.type == "chunk":
+            if entry.type == "chunk" and name in self.files:
                 self.files[name].chunks.append(entry)
-            else:
+            elif entry.type in _TYPES:
                 self.files[name] = _File(entry, [])
+            else:
+                raise self._wrong(f"holds /{name} as a {entry.type}, which Lightship does not write")
 
     def _wrong(self, what: str) -> IntegrityError:
         return IntegrityError(f"The layer {self._layer.title!r} ({self._layer.digest}) {what}.", hint="Build again.")

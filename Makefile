@@ -63,6 +63,10 @@ test-slow: $(VENV)/.dev models  ## Run the tests that take minutes
 bench-build: $(VENV)/.dev models  ## Measure builds against the textbook Dockerfile on a real Docker engine
 	scripts/with-dockerd.sh $(BIN)/python -m bench.build $(BENCH_ARGS)
 
+.PHONY: bench-compression
+bench-compression: $(VENV)/.dev models  ## Measure pushes and pulls of one image in every compression
+	scripts/with-dockerd.sh $(BIN)/python -m bench.compression $(BENCH_ARGS)
+
 .PHONY: bench-push
 bench-push: $(VENV)/.dev models  ## Measure pushes against skopeo, to the same registry
 	$(BIN)/python -m bench.push $(BENCH_ARGS)

@@ -71,6 +71,10 @@ bench-delivery: $(VENV)/.dev  ## Measure build and push against `docker build` a
 bench-pull: $(VENV)/.dev  ## Measure how long clean engines take to pull our image and Docker's own
 	scripts/with-dockerd.sh scripts/with-containerd.sh $(BIN)/python -m bench.pull $(BENCH_ARGS)
 
+.PHONY: bench-compression
+bench-compression: $(VENV)/.dev models  ## Measure pushes and pulls of one image in every compression
+	scripts/with-dockerd.sh $(BIN)/python -m bench.compression $(BENCH_ARGS)
+
 .PHONY: bench-push
 bench-push: $(VENV)/.dev models  ## Measure pushes against skopeo, to the same registry
 	$(BIN)/python -m bench.push $(BENCH_ARGS)

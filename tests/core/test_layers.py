@@ -18,6 +18,9 @@ from lightship.layers.files import FileEntry, FilesRecipe
 from lightship.oci.archive import without_zstd
 from lightship.oci.image import Healthcheck, Image, Settings
 
+# An eStargz layer's table of contents is one more file in its tar.
+WITHOUT_TABLE = [compression for compression in Compression if compression is not Compression.ESTARGZ]
+
 
 @dataclass
 class Counted:
@@ -50,7 +53,9 @@ def test_a_layer_knows_its_digests(cache: Cache, compression: Compression) -> No
     assert (layer.size, layer.unpacked_size) == (len(stored), len(plain))
     assert layer.compression is compression
     with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
-        assert tar.getnames() == ["app", "app/hello"]
+        names = tar.getnames()
+    own = [".no.prefetch.landmark", "stargz.index.json"] if compression is Compression.ESTARGZ else []
+    assert names == ["app", "app/hello", *own]
 
 
 def test_a_layer_is_written_once(cache: Cache) -> None:
@@ -69,7 +74,7 @@ def test_a_layer_whose_blob_has_gone_is_written_again(cache: Cache) -> None:
 
 
 def test_the_plain_tar_does_not_depend_on_the_compression(cache: Cache) -> None:
-    assert len({materialise(Counted(), cache, compression).diff_id for compression in Compression}) == 1
+    assert len({materialise(Counted(), cache, compression).diff_id for compression in WITHOUT_TABLE}) == 1
 
 
 def test_a_damaged_layer_is_named(cache: Cache) -> None:
@@ -140,9 +145,9 @@ def test_config_and_manifest_follow_the_specification(cache: Cache) -> None:
 
 
 def test_the_image_id_does_not_depend_on_the_compression(cache: Cache) -> None:
-    layers = [(materialise(Counted(), cache, compression),) for compression in Compression]
+    layers = [(materialise(Counted(), cache, compression),) for compression in WITHOUT_TABLE]
     made = [replace(image(cache), layers=each) for each in layers]
     assert len({each.config_digest for each in made}) == 1
     assert len({each.digest for each in made}) == 3
-    by_compression = dict(zip(Compression, made, strict=True))
+    by_compression = dict(zip(WITHOUT_TABLE, made, strict=True))
     assert without_zstd(by_compression[Compression.ZSTD], cache).digest == by_compression[Compression.NONE].digest

@@ -85,12 +85,17 @@ def test_a_server_named_on_the_command_line_needs_no_settings(
 
 
 @pytest.mark.tool("umoci")
+@pytest.mark.parametrize("compression", ["gzip", "estargz"])
 def test_a_gzip_image_is_read_by_docker_and_umoci(
-    example: Callable[[str], Path], succeed: Callable[..., Any], docker: DockerEngine, tmp_path: Path
+    example: Callable[[str], Path],
+    succeed: Callable[..., Any],
+    docker: DockerEngine,
+    tmp_path: Path,
+    compression: str,
 ) -> None:
     folder, layout = example("iris"), tmp_path / "layout"
     with (folder / "lightship.toml").open("a") as settings:
-        settings.write('\n[image]\ncompression = "gzip"\n')
+        settings.write(f'\n[image]\ncompression = "{compression}"\n')
     built = succeed("build", folder, "--layout", layout)
     tag = json.loads((layout / "index.json").read_text())["manifests"][0]["annotations"][
         "org.opencontainers.image.ref.name"

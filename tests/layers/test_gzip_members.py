@@ -23,7 +23,8 @@ from lightship.cache import Cache
 from lightship.errors import IntegrityError
 from lightship.layers import Compression, Layer, materialise, plain_tar
 from lightship.layers.environment import Environment
-from lightship.layers.gzip_members import SPLICE_FROM, GzipMembers
+from lightship.layers.gzip_members import SPLICE_FROM, GzipMembers, gzip_member
+from lightship.layers.tar import Deflated
 from lightship.layers.wheels import WheelsRecipe
 
 ENVIRONMENT = Environment(f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}", platform.python_version())
@@ -118,7 +119,8 @@ def test_any_mixture_of_pieces_is_one_gzip_file(pieces: list[tuple[bool, bytes]]
         if spliced:
             deflate = zlib.compressobj(1, zlib.DEFLATED, -15)
             stream = deflate.compress(content) + deflate.flush()
-            out += members.begin_member() + stream + members.end_member(zlib.crc32(content), len(content))
+            member = gzip_member([Deflated(content, stream)], zlib.crc32(content), len(content))
+            out += members.end_member() + b"".join(piece.stored for piece in member)
         else:
             out += members.compress(content)
     out += members.flush()

@@ -7,6 +7,7 @@ knows nothing of images, projects or plans.
 
 from lightship.layers.compression import Compression
 from lightship.layers.layer import Layer, Recipe, cached_layer, materialise, missing_layer, plain_tar, recipe_key
+from lightship.layers.prioritised import prioritised
 from lightship.layers.tar import EPOCH, TarWriter, safe_path
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "materialise",
     "missing_layer",
     "plain_tar",
+    "prioritised",
     "recipe_key",
     "safe_path",
 ]

@@ -1,4 +1,4 @@
-"""How a layer's bytes are stored: plain, gzip or zstd.
+"""How a layer's bytes are stored: plain, gzip, eStargz (gzip with a table of contents) or zstd.
 
 The compressor's name, version and level are part of every cache key (`Compression.key`), because a new version
 of a compressor may write other bytes for the same content (BuildKit had to version its zstd output for that
@@ -16,10 +16,15 @@ import zstandard
 
 from lightship.cache import CHUNK
 from lightship.errors import IntegrityError
+from lightship.layers.estargz import CHUNK_SIZE
+from lightship.layers.estargz import VERSION as ESTARGZ_VERSION
 from lightship.layers.gzip_members import GZIP_LEVEL, SPLICE_FROM, GzipMembers
 from lightship.layers.gzip_members import VERSION as GZIP_VERSION
 
 ZSTD_LEVEL = 3  # on Python packages smaller than gzip -6, 16 times as fast to write and 4.7 times to read
+
+
+_ZLIB = f"zlib-{zlib.ZLIB_RUNTIME_VERSION}-{GZIP_LEVEL}"
 
 
 class Compression(StrEnum):
@@ -27,12 +32,13 @@ class Compression(StrEnum):
 
     NONE = "none"
     GZIP = "gzip"
+    ESTARGZ = "estargz"
     ZSTD = "zstd"
 
     @property
     def media_type(self) -> str:
         """The OCI media type of a layer stored this way."""
-        suffix = {Compression.NONE: "", Compression.GZIP: "+gzip", Compression.ZSTD: "+zstd"}[self]
+        suffix = {Compression.NONE: "", Compression.ZSTD: "+zstd"}.get(self, "+gzip")
         return f"application/vnd.oci.image.layer.v1.tar{suffix}"
 
     @property
@@ -43,12 +49,14 @@ class Compression(StrEnum):
             return f"zstd-{version}-{ZSTD_LEVEL}-one-thread"  # workers would write other bytes
         if self is Compression.GZIP:
             # What is spliced depends on its wheel alone; the rest depends on zlib.
-            return f"gzip-members-{GZIP_VERSION}-{SPLICE_FROM}-zlib-{zlib.ZLIB_RUNTIME_VERSION}-{GZIP_LEVEL}"
+            return f"gzip-members-{GZIP_VERSION}-{SPLICE_FROM}-{_ZLIB}"
+        if self is Compression.ESTARGZ:
+            return f"estargz-{ESTARGZ_VERSION}-{CHUNK_SIZE}-{_ZLIB}"
         return "none"
 
     @classmethod
     def of_media_type(cls, media_type: str) -> Compression:
-        """The compression that an OCI or Docker layer media type names."""
+        """The compression that an OCI or Docker layer media type names; eStargz is gzip with something more."""
         if media_type.endswith(("zstd",)):
             return cls.ZSTD
         if media_type.endswith(("gzip",)):
@@ -74,7 +82,7 @@ class _Plain:
 
 
 def compressor(compression: Compression) -> Compressor:
-    """A fresh compressor whose output depends on nothing but its input."""
+    """A fresh compressor whose output depends on nothing but its input. (eStargz takes more: `estargz_stream`.)"""
     if compression is Compression.ZSTD:
         # No worker threads: several layers are made at once anyway, at 300 MB/s each; a worker would cost 40 MB of
         # memory, and the bytes would be others.
@@ -89,7 +97,7 @@ def decompressed(file: BinaryIO, compression: Compression) -> Iterator[bytes]:
     try:
         if compression is Compression.ZSTD:
             yield from zstandard.ZstdDecompressor().read_to_iter(file, read_size=CHUNK)
-        elif compression is Compression.GZIP:
+        elif compression in (Compression.GZIP, Compression.ESTARGZ):
             yield from _gunzipped(file)
         else:
             while chunk := file.read(CHUNK):

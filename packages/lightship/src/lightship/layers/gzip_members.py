@@ -9,6 +9,9 @@ bytecode) is compressed here, one member for each gap. docs/compression.md has t
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable, Iterator
+
+from lightship.layers.tar import Deflated
 
 VERSION = 1
 GZIP_LEVEL = 6
@@ -19,10 +22,7 @@ _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 
 class GzipMembers:
-    """A compressor that can be given a finished deflate stream in between.
-
-    Between `begin_member` and `end_member` the caller writes the deflate stream itself, unchanged and whole.
-    """
+    """A compressor whose stream may be interrupted: after `end_member` other members may stand in between."""
 
     def __init__(self) -> None:
         self._started = False
@@ -51,15 +51,18 @@ class GzipMembers:
         self._crc = self._size = 0
         return ended
 
-    def begin_member(self) -> bytes:
-        """What stands before a deflate stream that is taken as it is."""
+    def end_member(self) -> bytes:
+        """End the current gap's member where one has begun; whole members may follow (`gzip_member` makes them)."""
         ended = self.flush() if self._started else b""
         self._written = True
-        return ended + _HEADER
+        return ended
 
-    def end_member(self, crc: int, size: int) -> bytes:
-        """What stands after it: the CRC-32 and the size in bytes of its content."""
-        return _trailer(crc, size)
+
+def gzip_member(pieces: Iterable[Deflated], crc: int, size: int) -> Iterator[Deflated]:
+    """A whole deflate stream as a member, given the CRC-32 and the size in bytes of its content."""
+    yield Deflated(b"", _HEADER)
+    yield from pieces
+    yield Deflated(b"", _trailer(crc, size))
 
 
 def _deflate() -> zlib._Compress:

@@ -7,17 +7,18 @@ key up in the cache and, only where it is unknown, writes the layer. A rebuild i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, Protocol
 
 from lightship.assembled import CHANGED
-from lightship.cache import BlobWriter, Cache
+from lightship.cache import Cache
 from lightship.errors import IntegrityError
-from lightship.layers.compression import Compression, compressor, decompressed
-from lightship.layers.gzip_members import GzipMembers
-from lightship.layers.tar import Deflated, TarWriter
+from lightship.layers.compression import Compression, decompressed
+from lightship.layers.estargz import TOC_DIGEST
+from lightship.layers.layer_stream import layer_sink
+from lightship.layers.tar import TarWriter
 
 
 class Recipe(Protocol):
@@ -45,7 +46,8 @@ class Recipe(Protocol):
 class Layer:
     """A layer that is in the cache (or in the base's registry): everything a manifest and a config need.
 
-    `size` is of the stored bytes, `unpacked_size` of the plain tar, both in bytes.
+    `size` is of the stored bytes, `unpacked_size` of the plain tar, both in bytes. `annotations` are the
+    descriptor's.
     """
 
     kind: str
@@ -56,9 +58,12 @@ class Layer:
     unpacked_size: int
     media_type: str
     from_cache: bool = False
+    annotations: tuple[tuple[str, str], ...] = ()
 
     @property
     def compression(self) -> Compression:
+        if TOC_DIGEST in dict(self.annotations):
+            return Compression.ESTARGZ
         return Compression.of_media_type(self.media_type)
 
 
@@ -77,11 +82,10 @@ def materialise(recipe: Recipe, cache: Cache, compression: Compression) -> Layer
     if layer := cached_layer(recipe, cache, compression):
         return layer
     with cache.new_blob() as blob:
-        stream = _LayerStream(blob, compression)
+        stream = layer_sink(blob, compression)
         tar = TarWriter(stream)
         recipe.write(tar)
-        tar.close()
-        stream.finish()
+        annotations = stream.conclude(tar)
     layer = Layer(
         kind=recipe.kind,
         title=recipe.title,
@@ -90,6 +94,7 @@ def materialise(recipe: Recipe, cache: Cache, compression: Compression) -> Layer
         size=blob.size,
         unpacked_size=stream.size,
         media_type=compression.media_type,
+        annotations=annotations,
     )
     record_layer(recipe, layer, cache, compression)
     return layer
@@ -98,6 +103,8 @@ def materialise(recipe: Recipe, cache: Cache, compression: Compression) -> Layer
 def record_layer(recipe: Recipe, layer: Layer, cache: Cache, compression: Compression) -> None:
     """Let `cached_layer` find the layer of a recipe, whose blob is in the cache."""
     kept = {name: value for name, value in asdict(layer).items() if name in _RECORDED}
+    if layer.annotations:
+        kept["annotations"] = dict(layer.annotations)
     cache.write_record("layers", _record_key(recipe, compression), kept)
 
 
@@ -117,8 +124,10 @@ _RECORDED = ("digest", "diff_id", "size", "unpacked_size", "media_type")
 
 def _layer_of_record(recipe: Recipe, record: dict[str, Any]) -> Layer | None:
     try:
-        return Layer(kind=recipe.kind, title=recipe.title, from_cache=True, **{k: record[k] for k in _RECORDED})
-    except KeyError:
+        annotations = tuple(sorted(record.get("annotations", {}).items()))
+        known = {name: record[name] for name in _RECORDED}
+        return Layer(kind=recipe.kind, title=recipe.title, from_cache=True, annotations=annotations, **known)
+    except (KeyError, AttributeError):
         return None
 
 
@@ -161,55 +170,3 @@ def _verified(chunks: Iterator[bytes], layer: Layer) -> Iterator[bytes]:
         raise missing_layer(layer, error) from error
     if "sha256:" + hashed.hexdigest() != layer.diff_id:
         raise IntegrityError(f"The layer {layer.title!r} does not unpack to its diff ID {layer.diff_id}.")
-
-
-class _LayerStream:
-    """Between the tar writer and the blob: hashes the plain bytes (diff ID) and compresses them.
-
-    Tar headers are 512 bytes; gathering them into larger pieces keeps the cost of a call per piece away.
-    """
-
-    def __init__(self, blob: BlobWriter, compression: Compression) -> None:
-        self._blob = blob
-        self._compressor = compressor(compression)
-        self._hash = hashlib.sha256()
-        self._pending: list[bytes] = []
-        self._pending_size = 0
-        self.size = 0
-
-    def write(self, data: bytes, /) -> None:
-        self._pending.append(data)
-        self._pending_size += len(data)
-        if self._pending_size >= 1 << 18:
-            self._pass_on()
-
-    def splice(self, pieces: Iterable[Deflated], crc: int, size: int, /) -> None:
-        """Content in its compressed form: kept as it is in gzip, inflated and compressed anew elsewhere."""
-        if not isinstance(self._compressor, GzipMembers):
-            for piece in pieces:
-                self.write(piece.plain)
-            return
-        self._pass_on()
-        self._blob.write(self._compressor.begin_member())
-        for piece in pieces:
-            self._hash.update(piece.plain)
-            self._blob.write(piece.stored)
-        self._blob.write(self._compressor.end_member(crc, size))
-        self.size += size
-
-    def finish(self) -> None:
-        self._pass_on()
-        self._blob.write(self._compressor.flush())
-
-    @property
-    def diff_id(self) -> str:
-        return "sha256:" + self._hash.hexdigest()
-
-    def _pass_on(self) -> None:
-        data = b"".join(self._pending)
-        self._pending.clear()
-        self._pending_size = 0
-        self._hash.update(data)
-        self.size += len(data)
-        if compressed := self._compressor.compress(data):
-            self._blob.write(compressed)

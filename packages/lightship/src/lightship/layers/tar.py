@@ -37,9 +37,26 @@ class Deflated(NamedTuple):
 class Splicer(Protocol):
     """A sink that may take content in its compressed form (layers/gzip_members.py says when that is of use)."""
 
-    def splice(self, pieces: Iterable[Deflated], crc: int, size: int, /) -> None:
-        """Write content whose CRC-32 and size in bytes are these; `pieces` raises where they are not."""
+    splice_from: int  # bytes compressed; smaller content is written plainly
+
+    def splice(self, pieces: Iterable[Deflated], size: int, /) -> None:
+        """Write content of `size` bytes; what `pieces` have stored is a whole gzip member."""
         ...
+
+
+@runtime_checkable
+class Indexer(Protocol):
+    """A sink that keeps a table of the entries (layers/estargz_stream.py)."""
+
+    def entry(self, header: tarfile.TarInfo, /) -> None:
+        """The header of an entry follows."""
+        ...
+
+    def begin_content(self) -> None:
+        """What is written from here on is the content of the last entry, one byte of it at least."""
+        ...
+
+    def end_content(self) -> None: ...
 
 
 class TarWriter:
@@ -52,6 +69,8 @@ class TarWriter:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self._splicer = sink if isinstance(sink, Splicer) else None
+        self._indexer = sink if isinstance(sink, Indexer) else None
         self._written = 0
         self._directories: dict[str, tuple[int, int, int]] = {}
         self._paths: set[str] = set()
@@ -82,6 +101,8 @@ class TarWriter:
         path = self._checked(path)
         self._announce(path)
         self._header(path, tarfile.REGTYPE, mode=mode, uid=uid, gid=gid, size=size)
+        if size and self._indexer:
+            self._indexer.begin_content()
         seen = 0
         for chunk in chunks:
             seen += len(chunk)
@@ -91,21 +112,33 @@ class TarWriter:
         if seen != size:
             more = "more than " if seen > size else f"{seen} of "
             raise IntegrityError(f"The content of /{path} has {more}{size} bytes.")
+        if size and self._indexer:
+            self._indexer.end_content()
         self._pad(size)
 
-    def deflated(self, path: str, size: int, crc: int, pieces: Iterable[Deflated], *, mode: int = FILE_MODE) -> None:
-        """Add a regular file that is at hand as one whole deflate stream.
+    def deflated(
+        self,
+        path: str,
+        size: int,
+        pieces: Iterable[Deflated],
+        *,
+        stored_size: int,
+        mode: int = FILE_MODE,
+        uid: int = 0,
+        gid: int = 0,
+    ) -> None:
+        """Add a regular file that is at hand compressed: what `pieces` have stored is a whole gzip member.
 
-        `pieces` must raise before it ends where the content has not this size in bytes and this CRC-32, or where the
-        stream is not whole: the compressed bytes go into the layer as they are.
+        `pieces` must raise before they end where the content has not this size in bytes, or another CRC-32 than the
+        member says: the compressed bytes, `stored_size` of them, may go into the layer as they are.
         """
-        if not isinstance(self._sink, Splicer):
-            self.file(path, size, (piece.plain for piece in pieces), mode=mode)
+        if not (size and self._splicer and stored_size >= self._splicer.splice_from):
+            self.file(path, size, (piece.plain for piece in pieces), mode=mode, uid=uid, gid=gid)
             return
         path = self._checked(path)
         self._announce(path)
-        self._header(path, tarfile.REGTYPE, mode=mode, size=size)
-        self._sink.splice(pieces, crc, size)
+        self._header(path, tarfile.REGTYPE, mode=mode, uid=uid, gid=gid, size=size)
+        self._splicer.splice(pieces, size)
         self._written += size
         self._pad(size)
 
@@ -161,6 +194,8 @@ class TarWriter:
         entry.type = kind
         entry.mode, entry.uid, entry.gid = mode, uid, gid
         entry.size, entry.mtime, entry.linkname = size, EPOCH, target
+        if self._indexer:
+            self._indexer.entry(entry)
         self._emit(entry.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
 
     def _pad(self, size: int) -> None:

@@ -25,7 +25,6 @@ from typing import BinaryIO
 from packaging.utils import canonicalize_name
 
 from lightship.errors import IntegrityError
-from lightship.layers.gzip_members import SPLICE_FROM
 from lightship.layers.tar import Deflated, safe_path
 
 _PIECE = 1 << 20  # bytes read from the wheel at a time, and given out at a time
@@ -57,9 +56,9 @@ class Member:
     entry: zipfile.ZipInfo
 
     @property
-    def worth_splicing(self) -> bool:
-        """Whether a gzip layer takes the member's deflate stream as it is."""
-        return self.entry.compress_type == zipfile.ZIP_DEFLATED and self.entry.compress_size >= SPLICE_FROM
+    def deflated(self) -> bool:
+        """Whether the wheel holds it as a deflate stream, instead of plainly."""
+        return self.entry.compress_type == zipfile.ZIP_DEFLATED
 
 
 class WheelArchive:

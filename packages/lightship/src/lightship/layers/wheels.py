@@ -23,6 +23,7 @@ from installer.utils import parse_entrypoints
 from lightship.layers.bytecode import Compiler, bytecode_path
 from lightship.layers.bytecode_store import BytecodeStore, kept
 from lightship.layers.environment import PREFIX, PYTHON, Environment
+from lightship.layers.gzip_members import gzip_member
 from lightship.layers.layer import recipe_key
 from lightship.layers.prune import VERSION as PRUNE_VERSION
 from lightship.layers.prune import Level, pruned
@@ -218,8 +219,10 @@ class _Entry:
         # What the wheel's RECORD says is checked while the content is read, so it need not be hashed twice.
         known = recorded[1] if recorded[0] == "sha256" else None
         pieces = archive.deflated(content) if known else _hashing(archive.deflated(content), hashed)
-        if content.worth_splicing:
-            tar.deflated(path, content.size, content.entry.CRC, pieces, mode=self._mode)
+        if content.deflated:
+            stored = content.entry.compress_size
+            pieces = gzip_member(pieces, content.entry.CRC, content.size)
+            tar.deflated(path, content.size, pieces, stored_size=stored, mode=self._mode)
         else:
             tar.file(path, content.size, (piece.plain for piece in pieces), mode=self._mode)
         self.owner.hashes[path] = (known or hashed.digest(), content.size)

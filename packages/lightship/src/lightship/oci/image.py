@@ -127,10 +127,7 @@ class Image:
                 "schemaVersion": 2,
                 "mediaType": MANIFEST_TYPE,
                 "config": descriptor(CONFIG_TYPE, self.config),
-                "layers": [
-                    {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}
-                    for layer in self.layers
-                ],
+                "layers": [_layer_descriptor(layer) for layer in self.layers],
                 "annotations": dict(self.annotations),
             }
         )
@@ -155,7 +152,7 @@ class Image:
 
     @property
     def config_digest(self) -> str:
-        """Docker's and Podman's image ID. It does not depend on how the layers are compressed."""
+        """Docker's and Podman's image ID. How layers are compressed does not matter; an eStargz table is a file."""
         return digest_of(self.config)
 
     @property
@@ -233,6 +230,11 @@ def image_for(found: Built, platform: Platform) -> Image:
 def platform_field(platform: Platform) -> dict[str, str]:
     """The `platform` of a descriptor in an index."""
     return {"os": platform.os, "architecture": platform.architecture}
+
+
+def _layer_descriptor(layer: Layer) -> dict[str, Any]:
+    fields = {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}
+    return fields | ({"annotations": dict(layer.annotations)} if layer.annotations else {})
 
 
 def descriptor(media_type: str, content: bytes) -> dict[str, Any]:

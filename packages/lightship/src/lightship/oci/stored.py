@@ -118,6 +118,7 @@ def _image(published: PublishedImage, config: _Config, session: Session) -> Imag
             unpacked_size=0,
             media_type=descriptor.media_type,
             from_cache=True,
+            annotations=tuple(sorted((descriptor.annotations or {}).items())),
         )
         for (descriptor, diff_id), line in zip(published.layers, config.history, strict=True)
     ]

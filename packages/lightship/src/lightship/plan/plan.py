@@ -130,6 +130,7 @@ def _decide_compression(project: Project) -> Decision[str]:
     reasons = {
         "zstd": "smaller than gzip, several times as fast to write and unpack; weights only where samples shrink",
         "gzip": "[image] compression asks for it; read by every engine and tool",
+        "estargz": "[image] compression asks for it; read by every engine, and lazily by the stargz snapshotter",
         "none": "[image] compression asks for it; the quickest to build and to unpack on a fast network",
     }
     return Decision("compression", chosen, chosen, reasons[chosen])

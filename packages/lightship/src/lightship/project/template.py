@@ -39,7 +39,7 @@ def settings_template(project: Project) -> str:
             _line("name", project.name, active=True),
             _line("tag", "latest", active=False),
             '# platforms = ["linux/amd64"]  # or several, with "linux/arm64": one index, built without emulation',
-            _line("compression", "zstd", active=False, comment='or "gzip" for Docker before 23, or "none"'),
+            _line("compression", "zstd", active=False, comment='"gzip" for Docker before 23, "estargz", "none"'),
             _line("prune", "safe", active=False, comment='drop tests, stubs and headers of the wheels; or "none"'),
             "# include = []  # files to take along that a rule leaves out, in .dockerignore's patterns",
             "# exclude = []  # files to leave out",

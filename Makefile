@@ -79,6 +79,10 @@ bench-compression: $(VENV)/.dev models  ## Measure pushes and pulls of one image
 bench-push: $(VENV)/.dev models  ## Measure pushes against skopeo, to the same registry
 	$(BIN)/python -m bench.push $(BENCH_ARGS)
 
+.PHONY: bench-weights
+bench-weights: $(VENV)/.dev  ## Measure an image with 10 GB of weights: built, pushed and pulled (40 GB of disk)
+	$(BIN)/python -m bench.weights $(BENCH_ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## ruff (rules and format) and mypy (strict)
 	$(BIN)/ruff check .

@@ -51,7 +51,22 @@ PIPELINE = {
     "serve_config": {"plan", RUNTIME},
     "assemble": {"errors", "plan", "layers", "bases", "oci"},
     "locking": {"errors", "releases", "session", "plan", "lock", "layers", "bases", "oci"},
-    "build": {*CORE, *ROOMS, "serve_config", "assemble", "locking"} - {"run", "contents", "verify", "testing"},
+    "selection": {"errors", "session", "lock", "layers"},
+    "pruning": {
+        "errors",
+        "phases",
+        "session",
+        "plan",
+        "lock",
+        "layers",
+        "oci",
+        "run",
+        "verify",
+        "locking",
+        "selection",
+    },
+    "build": {*CORE, *ROOMS, "serve_config", "assemble", "locking", "selection", "pruning"}
+    - {"run", "contents", "verify", "testing"},
 }
 
 ALLOWED = {**CORE, **ROOMS, **PIPELINE, "cli": {*CORE, *ROOMS, *PIPELINE, RUNTIME}}

@@ -24,16 +24,19 @@ from lightship.layers.environment import Environment
 from lightship.layers.files import FileEntry, FilesRecipe
 from lightship.layers.grouping import HEAVY, group
 from lightship.layers.processors import check_processor
+from lightship.layers.removed import Removed, remember_removed
 from lightship.layers.runtime import RuntimeRecipe
 from lightship.layers.weights import Weighed, WeightsFile, shards, weigh
 from lightship.layers.wheels import WheelSource, WheelsRecipe
-from lightship.lock import LockedWheel, Target, WheelsGoneError, fetch_wheels, pinned_wheels
+from lightship.lock import LockedWheel, Pruned, Target, WheelsGoneError, fetch_wheels, pinned_wheels
 from lightship.locking import Locked, bring_up_to_date, lock_base, replace_base, target_of
 from lightship.oci import Built, Image, ImageIndex, Platform, write_layout
 from lightship.oci.stored import unpacked_size
 from lightship.phases import Phases
 from lightship.plan import Plan, make_plan
 from lightship.project import Project
+from lightship.pruning import Pruning
+from lightship.selection import OBSERVED, installed_of, removals, rules_of, what_to_install
 from lightship.serve_config import serve_config
 from lightship.session import Session
 
@@ -46,11 +49,15 @@ COMPILERS = 2  # processes for such a layer; each may take 90 MB, and memory is 
 
 @dataclass(frozen=True)
 class Part:
-    """The image for one platform, the lock that it was built from, and the files of its model."""
+    """The image for one platform, the lock that it was built from, and the files of its model.
+
+    `removed` is what pruning left out, by distribution, the largest saving first.
+    """
 
     image: Image
     locked: Locked
     weights: tuple[FileEntry, ...]
+    removed: tuple[Removed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,10 +87,11 @@ class Build:
         from lightship.supply import Materials
 
         name, _, tag = self.reference.rpartition(":")
-        settings = self.plan.project.settings
+        settings, level = self.plan.project.settings, self.plan.pruning.value
         return tuple(
-            Materials(name, tag, part.image, part.locked.lock, part.locked.base, part.weights, settings)
+            Materials(name, tag, part.image, lock, part.locked.base, part.weights, settings)
             for part in self.parts
+            for lock in [installed_of(part.locked.lock, level)]
         )
 
     @property
@@ -133,7 +141,7 @@ def _build_image(
         with phases.phase("lock"):
             fitting = bring_up_to_date(plan, platform, session, locked=locked, upgrade=upgrade, base_known=base_known)
         try:
-            base, layers, weights = _base_and_layers(plan, fitting, phases, bases, workshop)
+            part = _pruned(plan, platform, fitting, phases, bases, workshop, locked=locked, fresh=upgrade)
         except WheelsGoneError:
             raise  # another base would not bring them back
         except GoneError as error:
@@ -143,14 +151,54 @@ def _build_image(
             with phases.phase("lock"):
                 fitting = replace_base(fitting, plan, platform, session)
             # What was begun with the old base has failed with it.
-            base, layers, weights = _base_and_layers(plan, fitting, phases, bases, _Workshop(plan, session, pool))
-    with phases.phase("image"):
-        base.fetch()
-        image = assemble(plan, _measured(base, session), layers, session.environ)
+            part = _pruned(plan, platform, fitting, phases, bases, _Workshop(plan, session, pool), fresh=upgrade)
     if platform != Platform.of_this_machine():
         with phases.phase("check"):
-            check_processor(image.layers, platform.architecture, session.cache)
-    return Part(image, fitting, weights)
+            check_processor(part.image.layers, platform.architecture, session.cache)
+    return replace(part, removed=_removed(plan, part.locked, session))
+
+
+def _pruned(
+    plan: Plan,
+    platform: Platform,
+    fitting: Locked,
+    phases: Phases,
+    bases: _Bases,
+    workshop: _Workshop,
+    *,
+    locked: bool = False,
+    fresh: bool = False,
+) -> Part:
+    """The image of a lock, in which the levels of pruning that observe a run write down what they saw."""
+
+    def part(pruned: Pruned | None) -> Part:
+        base, layers, weights = _base_and_layers(plan, fitting, pruned, phases, bases, workshop)
+        with phases.phase("image"):
+            base.fetch()
+            image = assemble(plan, _measured(base, workshop.session), layers, workshop.session.environ)
+        return Part(image, fitting, weights)
+
+    if plan.pruning.value not in OBSERVED:
+        return part(None)
+    session, environment = workshop.session, _environment(fitting.base)
+    weighed = [future.result() for future in _weights(plan, session, workshop.compression, workshop.pool)]
+    weights = tuple(entry for each in weighed for entry in each.files)
+    content = (_app_recipe(plan, session, weights).key, *(f"{entry.path} {entry.digest}" for entry in weights))
+    pruning = Pruning(
+        plan, platform, fitting, environment, content, lambda pruned: part(pruned).image, session, phases
+    )
+    image, observed = pruning.run(locked=locked, fresh=fresh)
+    return Part(image, observed, weights)
+
+
+def _removed(plan: Plan, fitting: Locked, session: Session) -> tuple[Removed, ...]:
+    level = plan.pruning.value
+    wheels = _wheels(plan, fitting.lock.wheels, fitting.lock.pruned if level in OBSERVED else None, session)
+    return removals(fitting.lock, wheels, _environment(fitting.base), level, session)
+
+
+def _environment(base: DebianLock | ImageLock) -> Environment:
+    return Environment(_interpreter_path(base), base.python_version)
 
 
 class _Bases:
@@ -223,23 +271,24 @@ def _begin_pinned(
     with suppress(LightshipError):
         wheels = [wheel for wheel in pinned_wheels(source, target, session) if wheel.size >= HEAVY]
         fetch_wheels(wheels, session, target, source=source, directory=plan.project.directory)
-        environment = Environment(_interpreter_path(base), base.python_version)
+        environment = _environment(base)
         compiler = partial(_open_compiler, partial(bases.root, base), environment)
-        for recipe in _wheel_recipes(plan, wheels, environment, compiler, session):
+        for recipe in _wheel_recipes(plan, _wheels(plan, wheels, None, session), environment, compiler, session):
             workshop.begin(recipe)
 
 
 def _base_and_layers(
-    plan: Plan, locked: Locked, phases: Phases, bases: _Bases, workshop: _Workshop
+    plan: Plan, locked: Locked, pruned: Pruned | None, phases: Phases, bases: _Bases, workshop: _Workshop
 ) -> tuple[Base, Sequence[Layer], tuple[FileEntry, ...]]:
     """The base and all layers above it, and the files of weights. Each layer is begun when its wheels are here."""
     session, compression = workshop.session, workshop.compression
-    environment = Environment(_interpreter_path(locked.base), locked.base.python_version)
+    environment = _environment(locked.base)
     base_future = bases.begin(locked.base)
     weights = _weights(plan, session, compression, workshop.pool)
     # Only its bytecode has to wait for the base's Python.
     compiler = partial(_open_compiler, partial(bases.root, locked.base), environment)
-    wheels = _wheel_recipes(plan, locked.lock.wheels, environment, compiler, session)
+    sources = _wheels(plan, locked.lock.wheels, pruned, session)
+    wheels = _wheel_recipes(plan, sources, environment, compiler, session)
     layers_under_way = _Layers([environment, *wheels, RuntimeRecipe(environment, compiler)], workshop)
     with phases.phase("fetch"):
         _fetch(layers_under_way.missing, locked, plan, session, layers_under_way.arrived)
@@ -332,25 +381,30 @@ def _open_compiler(
     return interpreter_compiler(root(), environment.interpreter, environment.version, jobs)
 
 
+def _wheels(plan: Plan, locked: Sequence[LockedWheel], pruned: Pruned | None, session: Session) -> list[WheelSource]:
+    """The wheels that are installed, and what of each."""
+    wheels = []
+    for each, only, keep in what_to_install(locked, pruned, plan.project.settings.image.keep):
+        path = partial(session.cache.blob_path, f"sha256:{each.sha256}")
+        wheels.append(WheelSource(each.name, each.version, each.file, each.sha256, each.size, path, only, keep))
+    return wheels
+
+
 def _wheel_recipes(
     plan: Plan,
-    locked: Sequence[LockedWheel],
+    wheels: Sequence[WheelSource],
     environment: Environment,
     compiler: Callable[..., AbstractContextManager[Compiler]],
     session: Session,
 ) -> list[WheelsRecipe]:
     """One recipe for each layer of wheels. A huge one is compiled by two processes: all wait for it."""
-
-    def source(name: str, version: str, file: str, sha256: str, size: int) -> WheelSource:
-        return WheelSource(name, version, file, sha256, size, partial(session.cache.blob_path, f"sha256:{sha256}"))
-
-    wheels = [source(each.name, each.version, each.file, each.sha256, each.size) for each in locked]
-    level, store = plan.project.settings.image.prune, BytecodeStore(session.cache)
+    level, store = rules_of(plan.pruning.value), BytecodeStore(session.cache)
+    tell = partial(remember_removed, environment, level, session.cache)
     recipes = []
     for layer in group(wheels):
         huge = sum(wheel.size for wheel in layer) >= HUGE
         open_compiler = partial(compiler, jobs=COMPILERS) if huge else compiler
-        recipes.append(WheelsRecipe(layer, environment, level, open_compiler, session.progress, store))
+        recipes.append(WheelsRecipe(layer, environment, level, open_compiler, session.progress, store, tell))
     return recipes
 
 

@@ -20,6 +20,7 @@ from lightship.lock import (
     Inputs,
     Lock,
     LockedWheel,
+    Pruned,
     Target,
     differences,
     read_lock,
@@ -109,7 +110,8 @@ def bring_up_to_date(
             wheels = _resolve(plan, target, session, None if upgrade else preferred)
             base = future.result()
     inputs = Inputs(requirements=_requirements_input(plan, target), base=base_input)
-    new = Lock(target=target, inputs=inputs, base=base.to_dict(), wheels=wheels)
+    pruned = old.pruned if old else None  # it has inputs of its own, which say whether it still holds
+    new = Lock(target=target, inputs=inputs, base=base.to_dict(), wheels=wheels, pruned=pruned)
     write_lock(path, new)
     return Locked(new, base, differences(old, new) if old else (f"{path.name} written",))
 
@@ -185,3 +187,10 @@ def replace_base(locked: Locked, plan: Plan, platform: Platform, session: Sessio
     new = msgspec.structs.replace(locked.lock, base=base.to_dict())
     write_lock(lock_path(plan, platform), new)
     return Locked(new, base, (*locked.changes, *differences(locked.lock, new)))
+
+
+def replace_pruned(locked: Locked, plan: Plan, platform: Platform, pruned: Pruned) -> Locked:
+    """Write down what an observed run did without."""
+    new = msgspec.structs.replace(locked.lock, pruned=pruned)
+    write_lock(lock_path(plan, platform), new)
+    return Locked(new, locked.base, (*locked.changes, *differences(locked.lock, new)))

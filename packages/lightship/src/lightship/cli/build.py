@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,10 @@ from lightship.cli.display import Display
 
 if TYPE_CHECKING:
     from lightship.build import Build
+    from lightship.layers.removed import Removed
     from lightship.oci import Image
+
+_SHOWN = 6  # distributions in the line about pruning; --json has all
 
 
 @click.command()
@@ -67,10 +71,11 @@ def command(
 def document(built: Build) -> dict[str, Any]:
     """The result of a build for machines: of the image, or of the first with all of them under `platforms`."""
     images = built.image.images
-    several = {"platforms": {str(image.platform): _image_document(image) for image in images}}
+    documents = [_image_document(part.image, part.removed) for part in built.parts]
+    several = {"platforms": {str(image.platform): each for image, each in zip(images, documents, strict=True)}}
     return {
         "name": built.reference,
-        **_image_document(images[0]),
+        **documents[0],
         **(several if len(images) > 1 else {}),
         "digest": built.image.digest,
         "layout": str(built.layout),
@@ -80,7 +85,7 @@ def document(built: Build) -> dict[str, Any]:
     }
 
 
-def _image_document(image: Image) -> dict[str, Any]:
+def _image_document(image: Image, removed: Sequence[Removed]) -> dict[str, Any]:
     return {
         "digest": image.digest,
         "image_id": image.config_digest,
@@ -97,6 +102,16 @@ def _image_document(image: Image) -> dict[str, Any]:
             }
             for layer in image.layers
         ],
+        "removed": [
+            {
+                "name": each.name,
+                "version": each.version,
+                "whole": each.whole,
+                "bytes": each.size,
+                "rules": {rule: {"files": files, "bytes": size} for rule, (files, size) in each.rules.items()},
+            }
+            for each in removed
+        ],
     }
 
 
@@ -104,9 +119,11 @@ def show(display: Display, built: Build) -> None:
     """The result of a build for people: what the image is made of, and how long it took."""
     if display.quiet:  # the table's library takes longer to load than a build where nothing changed
         return
-    images = built.image.images
-    for image in images:
-        _show_image(display, image, built.reference if len(images) == 1 else f"{built.reference} {image.platform}")
+    several = len(built.parts) > 1
+    for part in built.parts:
+        _show_image(display, part.image, f"{built.reference} {part.image.platform}" if several else built.reference)
+        if part.removed:
+            display.line(_left_out(part.removed, built.plan.pruning.value))
     for change in built.lock_changes:
         display.line(f"lock: {change}")
     times = " · ".join(f"{name} {seconds:.2f} s" for name, seconds in built.phases.items() if seconds >= 0.005)
@@ -133,3 +150,14 @@ def _show_image(display: Display, image: Image, title: str) -> None:
     totals = (human_size(image.size), human_size(image.unpacked_size))
     table.add_row("image", f"{len(image.layers)} layers", *totals, "", style="bold")
     display.table(table)
+
+
+def _left_out(removed: Sequence[Removed], level: str) -> str:
+    """What pruning left out, in a line: how much, and where most of it was."""
+    from lightship.quantities import human_size
+
+    shown = [f"{each.name} {human_size(each.size)}{' (all of it)' * each.whole}" for each in removed[:_SHOWN]]
+    if len(removed) > _SHOWN:
+        shown.append(f"{len(removed) - _SHOWN} more")
+    total = human_size(sum(each.size for each in removed))
+    return f"left out (prune = {level}): {total} before bytecode: {', '.join(shown)}"

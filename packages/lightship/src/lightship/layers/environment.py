@@ -41,6 +41,18 @@ class Environment:
     def headers(self) -> str:
         return f"{PREFIX}/include/site/python{self.minor}"
 
+    def recorded(self, path: str) -> str:
+        """A path of the image as RECORD has it: relative to site-packages.
+
+        >>> Environment("/usr/bin/python3.11", "3.11.2").recorded("opt/lightship/bin/f2py")
+        '../../../bin/f2py'
+        """
+        site = self.site_packages
+        if path.startswith(site + "/"):
+            return path.removeprefix(site + "/")
+        up = "../" * (len(PurePosixPath(site).parts) - len(PurePosixPath(PREFIX).parts))
+        return up + path.removeprefix(PREFIX + "/")
+
     # As a recipe: the environment without any package.
 
     @property

@@ -1,5 +1,7 @@
 """What a server never opens, and why: the rules by which files of a wheel are left out.
 
+Levels `used` and `traced` leave out more than these rules: what an observed run never touched (pruning.py).
+
 Level `safe` is meant to be invisible: its rules name files that no import and no inference opens. What stays on
 purpose: `testing` packages (scipy imports numpy.testing), `torch/testing` and `torchgen` (torch imports them itself),
 `torch/bin/torch_shm_manager` (torch starts it), `torch/include` (torch.compile needs it), and everything in
@@ -8,11 +10,14 @@ purpose: `testing` packages (scipy imports numpy.testing), `torch/testing` and `
 
 from __future__ import annotations
 
+import fnmatch
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 VERSION = 2
+NEVER_OPENED = "never opened"  # in place of a rule's name: left out because an observed run did without
 Level = Literal["safe", "none"]
 
 
@@ -31,8 +36,9 @@ class Rule:
 
 # A `tests` folder is left out only inside another package: a top-level `tests` may be what a user imports. A folder
 # `test` may be a public interface (django.test), so only those that are known are left out.
+BYTECODE = Rule("bytecode", re.compile(r"\.py[co]$"), "compiled anew for the image's Python")
 RULES = (
-    Rule("bytecode", re.compile(r"\.py[co]$"), "compiled anew for the image's Python"),
+    BYTECODE,
     Rule(
         "tests",
         re.compile(r"^[^/]+/(?:.+/)?tests/|^joblib/test/"),
@@ -63,3 +69,30 @@ def pruned(path: str, level: Level) -> Rule | None:
     if level == "none" or top.endswith(".dist-info"):
         return None
     return next((rule for rule in RULES if rule.matches(path)), None)
+
+
+# Licences travel with the code wherever they lie, and .dist-info is what scanners and importlib.metadata read.
+_ALWAYS = re.compile(
+    r"^[^/]+\.dist-info/|(?:^|/)(?:LICEN[CS]ES?|COPYING|NOTICE|COPYRIGHT)(?:[-._][^/]*)?$", re.IGNORECASE
+)
+
+
+def always_kept(path: str) -> bool:
+    """Whether a file, as RECORD names it, comes along with a distribution of which anything is kept.
+
+    >>> always_kept("numpy/LICENSE.txt"), always_kept("numpy/license.py")
+    (True, False)
+    """
+    return bool(_ALWAYS.search(path)) and not path.endswith((".py", ".so"))
+
+
+def kept_paths(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a file, as RECORD names it, matches one of the user's patterns; `*` matches slashes as well.
+
+    >>> kept_paths(["numpy/data/*"])("numpy/data/deep/er.bin")
+    True
+    """
+    if not patterns:
+        return lambda path: False
+    matcher = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns))
+    return lambda path: bool(matcher.match(path))

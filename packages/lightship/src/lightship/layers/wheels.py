@@ -11,11 +11,12 @@ import csv
 import hashlib
 import heapq
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from installer.scripts import Script
 from installer.utils import parse_entrypoints
@@ -25,8 +26,8 @@ from lightship.layers.bytecode_store import BytecodeStore, kept
 from lightship.layers.environment import PREFIX, PYTHON, Environment
 from lightship.layers.gzip_members import gzip_member
 from lightship.layers.layer import recipe_key
+from lightship.layers.prune import BYTECODE, NEVER_OPENED, Level, always_kept, kept_paths, pruned
 from lightship.layers.prune import VERSION as PRUNE_VERSION
-from lightship.layers.prune import Level, pruned
 from lightship.layers.tar import Deflated, TarWriter
 from lightship.layers.wheel_archive import Member, WheelArchive
 from lightship.progress import Progress, Silent, Task
@@ -35,12 +36,18 @@ VERSION = 1
 _INSTALLER = b"lightship\n"
 _SOURCE_LIMIT = 16 << 20  # bytes; a larger Python source is data, and is not worth compiling
 
+LeftOut = dict[str, tuple[int, int]]  # by rule: how many files of a wheel are not installed, and their bytes
+
 
 @dataclass(frozen=True)
 class WheelSource:
     """A locked wheel: normalised name, version, file name, sha256 in hex, size in bytes, and how to get at the file.
 
     `path` is called only when the layer must be written, so a cached layer never needs the wheel.
+
+    Attributes:
+        only: The files to install, as RECORD names them; .dist-info and licences come along. None installs all.
+        keep: Patterns of files that no rule leaves out (`layers/prune.py`).
     """
 
     name: str
@@ -49,6 +56,18 @@ class WheelSource:
     sha256: str
     size: int
     path: Callable[[], Path] = field(compare=False)
+    only: frozenset[str] | None = None
+    keep: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """Everything that decides what is installed of it."""
+        parts = [f"{self.file_name}:{self.sha256}"]
+        if self.only is not None:
+            parts.append(f"only:{hashlib.sha256(json.dumps(sorted(self.only)).encode()).hexdigest()}")
+        if self.keep:
+            parts.append(f"keep:{json.dumps(self.keep)}")
+        return " ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -56,7 +75,7 @@ class WheelsRecipe:
     """A layer that holds some wheels, installed into an environment.
 
     `compiler` opens the byte compiler of the environment's interpreter; None leaves the bytecode out. `store` keeps
-    the bytecode of each wheel, for other layers that hold it.
+    the bytecode of each wheel, for other layers that hold it. `tell` is called with what is left out of each wheel.
     """
 
     wheels: tuple[WheelSource, ...]
@@ -65,12 +84,13 @@ class WheelsRecipe:
     compiler: Callable[[], AbstractContextManager[Compiler]] | None = field(compare=False)
     progress: Progress = field(default_factory=Silent, compare=False)
     store: BytecodeStore | None = field(default=None, compare=False)
+    tell: Callable[[WheelSource, LeftOut], None] | None = field(default=None, compare=False)
 
     @property
     def key(self) -> str:
         environment, compiled = self.environment, "bytecode" if self.compiler else "sources"
         settings = (environment.version, PREFIX, self.prune, str(PRUNE_VERSION), compiled)
-        return recipe_key("wheels", VERSION, *settings, *(f"{w.file_name}:{w.sha256}" for w in self._sorted))
+        return recipe_key("wheels", VERSION, *settings, *(wheel.identity for wheel in self._sorted))
 
     @property
     def kind(self) -> str:
@@ -84,8 +104,10 @@ class WheelsRecipe:
         total = sum(wheel.size for wheel in self.wheels)
         with ExitStack() as stack:
             task = stack.enter_context(self.progress.task(f"Layer: {_short(self.title)}", total))
-            archives = [stack.enter_context(WheelArchive(wheel.path(), wheel.file_name)) for wheel in self._sorted]
-            installed = [_Installed(archive, self.environment, self.prune) for archive in archives]
+            installed = []
+            for wheel in self._sorted:
+                archive = stack.enter_context(WheelArchive(wheel.path(), wheel.file_name))
+                installed.append(InstalledWheel(wheel, archive, self.environment, self.prune))
             entries = self._merged(installed)
             compiled = self._compiled(entries, installed, stack)
             for path in sorted(entries):
@@ -96,12 +118,14 @@ class WheelsRecipe:
                 entries[path].owner.bytecode.append(target)
             for each in installed:
                 tar.content(f"{self.environment.site_packages}/{each.record_path}", each.record())
+                if self.tell:
+                    self.tell(each.wheel, each.left_out)
 
     @property
     def _sorted(self) -> tuple[WheelSource, ...]:
         return tuple(sorted(self.wheels, key=lambda wheel: wheel.name))
 
-    def _merged(self, installed: list[_Installed]) -> dict[str, _Entry]:
+    def _merged(self, installed: list[InstalledWheel]) -> dict[str, _Entry]:
         """One entry for each path. As with pip, of two wheels that bring one path the later wins; it is told of."""
         entries: dict[str, _Entry] = {}
         for each in installed:
@@ -113,7 +137,7 @@ class WheelsRecipe:
         return entries
 
     def _compiled(
-        self, entries: dict[str, _Entry], installed: list[_Installed], stack: ExitStack
+        self, entries: dict[str, _Entry], installed: list[InstalledWheel], stack: ExitStack
     ) -> Iterator[tuple[str, bytes]]:
         """The bytecode of all sources, by path. With a store they are compiled while the sources are written."""
         if self.compiler is None:
@@ -134,7 +158,7 @@ class WheelsRecipe:
         self,
         store: BytecodeStore,
         open_compiler: Callable[[], AbstractContextManager[Compiler]],
-        wheels: list[tuple[_Installed, list[str]]],
+        wheels: list[tuple[InstalledWheel, list[str]]],
     ) -> list[Path]:
         """Where the bytecode of each wheel is, compiled now where the store lacks it."""
         with ExitStack() as stack:
@@ -150,7 +174,7 @@ class WheelsRecipe:
 
 
 def _in_order(
-    places: Future[list[Path]], entries: dict[str, _Entry], installed: list[_Installed]
+    places: Future[list[Path]], entries: dict[str, _Entry], installed: list[InstalledWheel]
 ) -> Iterator[tuple[str, bytes]]:
     """The bytecode of several wheels by path. Of a path that two of them bring, only the installed one counts."""
     streams = [_owned(kept(place), entries, each) for place, each in zip(places.result(), installed, strict=True)]
@@ -158,7 +182,7 @@ def _in_order(
 
 
 def _owned(
-    pairs: Iterable[tuple[str, bytes]], entries: dict[str, _Entry], owner: _Installed
+    pairs: Iterable[tuple[str, bytes]], entries: dict[str, _Entry], owner: InstalledWheel
 ) -> Iterator[tuple[str, bytes]]:
     return (pair for pair in pairs if entries[pair[0]].owner is owner)
 
@@ -183,7 +207,7 @@ def _pairs(entries: dict[str, _Entry], paths: list[str], compiler: Compiler) -> 
 class _Entry:
     """A file to be installed: a member of a wheel, or content that the installation makes."""
 
-    def __init__(self, owner: _Installed, content: Member | bytes, *, executable: bool) -> None:
+    def __init__(self, owner: InstalledWheel, content: Member | bytes, *, executable: bool) -> None:
         self.owner = owner
         self._content = content
         self._mode = 0o755 if executable else 0o644
@@ -229,13 +253,20 @@ class _Entry:
         task.advance(content.entry.compress_size)
 
 
-class _Installed:
-    """One wheel laid out for an environment: every path in the image with its entry."""
+class InstalledWheel:
+    """One wheel laid out for an environment: every path in the image with its entry.
 
-    def __init__(self, archive: WheelArchive, environment: Environment, prune: Level) -> None:
+    `left_out` says by which rule how many files and bytes are not installed.
+    """
+
+    def __init__(self, wheel: WheelSource, archive: WheelArchive, environment: Environment, prune: Level) -> None:
         archive.check_version()
         self.archive = archive
         self.title = archive.title
+        self.wheel = wheel
+        self.left_out: LeftOut = {}
+        self._only = wheel.only
+        self._keep = kept_paths(wheel.keep)
         self.hashes: dict[str, tuple[bytes, int]] = {}
         self.bytecode: list[str] = []
         self._environment = environment
@@ -263,13 +294,31 @@ class _Installed:
             scheme, rest = "purelib", path
             if path.startswith(data):
                 scheme, _, rest = path.removeprefix(data).partition("/")
-            if scheme in ("purelib", "platlib") and pruned(rest, prune):
+            rule = pruned(rest, prune) if scheme in ("purelib", "platlib") else None
+            if rule and (rule is BYTECODE or not self._keep(rest)):
+                self._leave_out(rule.name, member.size)
                 continue
-            yield self._placed(scheme, rest, member)
+            placed = self._placed(scheme, rest, member)
+            if self._wanted(placed[0]):
+                yield placed
+            else:
+                self._leave_out(NEVER_OPENED, member.size)
         site = self._environment.site_packages
         yield f"{site}/{info}/INSTALLER", _Entry(self, _INSTALLER, executable=False)
         if f"{info}/entry_points.txt" in archive.members:
-            yield from self._entry_points(archive.read(f"{info}/entry_points.txt"))
+            scripts = self._entry_points(archive.read(f"{info}/entry_points.txt"))
+            yield from (script for script in scripts if self._wanted(script[0]))
+
+    def _wanted(self, path: str) -> bool:
+        """Whether a path of the image is installed, as far as `only` decides it."""
+        if self._only is None:
+            return True
+        recorded = self._recorded(path)
+        return recorded in self._only or always_kept(recorded) or self._keep(recorded)
+
+    def _leave_out(self, rule: str, size: int) -> None:
+        files, before = self.left_out.get(rule, (0, 0))
+        self.left_out[rule] = (files + 1, before + size)
 
     def _placed(self, scheme: str, path: str, member: Member) -> tuple[str, _Entry]:
         environment = self._environment
@@ -309,12 +358,7 @@ class _Installed:
             raise
 
     def _recorded(self, path: str) -> str:
-        """A path as RECORD has it: relative to site-packages."""
-        site = self._environment.site_packages
-        if path.startswith(site + "/"):
-            return path.removeprefix(site + "/")
-        up = "../" * (len(PurePosixPath(site).parts) - len(PurePosixPath(PREFIX).parts))
-        return up + path.removeprefix(PREFIX + "/")
+        return self._environment.recorded(path)
 
 
 def _hashing(pieces: Iterable[Deflated], hashed: hashlib._Hash) -> Iterator[Deflated]:

@@ -2,7 +2,8 @@
 
 The file is TOML, written the same way every time, so that a reviewer sees in a diff what changed and nothing else.
 Two inputs are tracked apart: what the wheels depend on and what the base depends on, so that a new requirement
-never moves the base, and a new base never moves a requirement.
+never moves the base, and a new base never moves a requirement. What an observed run did without (`Pruned`) has
+inputs of its own, the project's files among them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -55,6 +56,23 @@ class LockedWeights(_Table, frozen=True):
     sha256: Sha256
 
 
+class Pruned(_Table, frozen=True):
+    """What an observed run did without: the same everywhere, because it is written down.
+
+    A wheel that is in neither table stays whole.
+
+    Attributes:
+        inputs: Digest of everything that the run was made from; with another one the record counts for nothing.
+        dropped: Distributions of which nothing stays, with their unpacked size in bytes.
+        kept: Distributions of which only these files stay (as RECORD names them), besides .dist-info and licences.
+    """
+
+    level: Literal["used", "traced"]
+    inputs: str
+    dropped: dict[Name, Size] = {}
+    kept: dict[Name, tuple[str, ...]] = {}
+
+
 class Inputs(_Table, frozen=True):
     """Digests of what the two halves of the lock were made from."""
 
@@ -70,6 +88,7 @@ class Lock(_Table, frozen=True):
     base: dict[str, Any] = {}
     wheels: tuple[LockedWheel, ...] = msgspec.field(name="wheel", default=())
     weights: tuple[LockedWeights, ...] = ()
+    pruned: Pruned | None = None
     version: int = VERSION
 
 
@@ -146,6 +165,13 @@ def render(lock: Lock) -> str:
         table["wheel"] = [msgspec.structs.asdict(wheel) for wheel in sorted(lock.wheels, key=lambda each: each.name)]
     if lock.weights:
         table["weights"] = [msgspec.structs.asdict(file) for file in sorted(lock.weights, key=lambda each: each.path)]
+    if pruned := lock.pruned:
+        table["pruned"] = {
+            "level": pruned.level,
+            "inputs": pruned.inputs,
+            "dropped": dict(sorted(pruned.dropped.items())),
+            "kept": {name: sorted(files) for name, files in sorted(pruned.kept.items())},
+        }
     return _HEADER + "\n" + tomli_w.dumps(table)
 
 
@@ -170,6 +196,10 @@ def differences(old: Lock | None, new: Lock) -> tuple[str, ...]:
     lines += [f"base: {line}" for line in _changes(_base_states(old.base), _base_states(new.base))]
     weights = [{file.path: ("", file.sha256) for file in lock.weights} for lock in (old, new)]
     lines += [f"weights: {line}" for line in _changes(*weights)]
+    if new.pruned and new.pruned != old.pruned:
+        dropped, partly = len(new.pruned.dropped), len(new.pruned.kept)
+        counts = f"of {len(new.wheels)} distributions {dropped} are left out and {partly} kept in part"
+        lines.append(f"pruned: observed anew ({new.pruned.level}); {counts}")
     return tuple(lines)
 
 

@@ -138,11 +138,21 @@ def _decide_compression(project: Project) -> Decision[str]:
 
 def _decide_pruning(project: Project) -> Decision[str]:
     level = project.settings.image.prune
+    if level in ("used", "traced") and project.golden is None:
+        raise ProjectError(
+            f'[image] prune = "{level}" leaves out what the golden request does not use, and there is none.',
+            hint='Write a golden.json with {"request": ..., "response": ...} (or name such a file: [test] golden), '
+            'or take [image] prune = "safe".',
+        )
     reasons = {
         "safe": "tests, stubs, headers and static libraries of the wheels are never opened by a server",
+        "used": "as safe, and distributions of which the golden request opens nothing",
+        "traced": "as safe, and every file of the wheels that the golden request does not open",
         "none": "[image] prune asks for it",
     }
-    return Decision("pruning", level, level, reasons[level])
+    keep = project.settings.image.keep
+    evidence = (f"kept in any case: {', '.join(keep)}",) if keep else ()
+    return Decision("pruning", level, level, reasons[level], evidence)
 
 
 def _decide_proof(project: Project) -> Decision[Path | None]:

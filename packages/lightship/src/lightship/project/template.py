@@ -40,7 +40,10 @@ def settings_template(project: Project) -> str:
             _line("tag", "latest", active=False),
             '# platforms = ["linux/amd64"]  # or several, with "linux/arm64": one index, built without emulation',
             _line("compression", "zstd", active=False, comment='"gzip" for Docker before 23, "estargz", "none"'),
-            _line("prune", "safe", active=False, comment='drop tests, stubs and headers of the wheels; or "none"'),
+            _line(
+                "prune", "safe", active=False, comment='or "used", "traced" (what golden.json does without), "none"'
+            ),
+            "# keep = []  # distributions, or patterns of their files, that are never left out",
             "# include = []  # files to take along that a rule leaves out, in .dockerignore's patterns",
             "# exclude = []  # files to leave out",
             "# environment = {}",

@@ -45,3 +45,37 @@ def test_slips_are_told(lightship: Callable[..., Outcome], arguments: list[str],
     outcome = lightship("push", *arguments)
     assert outcome.status == 2
     assert message in outcome.stderr
+
+
+@pytest.mark.network
+def test_a_machine_without_a_cache_reuses_what_was_pushed_without_its_bytes(
+    example: Callable[[str], Path], succeed: Callable[..., Any], registry: str, tmp_path: Path
+) -> None:
+    project = example("iris-fastapi")
+    first = succeed("push", f"{registry}/iris:1", project)
+    server = project / "serve.py"
+    server.write_text(server.read_text() + "\n# changed\n")
+    elsewhere = {"LIGHTSHIP_CACHE": str(tmp_path / "empty")}
+    reuse = ("--cache-from", f"{registry}/iris:1", "--locked")
+    second = succeed("push", f"{registry}/iris:2", project, *reuse, environ=elsewhere)
+    assert second["blobs"] == {"sent": 2, "there": len(second["layers"]) - 1}
+    here = sum(path.stat().st_size for path in (tmp_path / "empty" / "v1" / "blobs").rglob("*") if path.is_file())
+    assert here < 1_000_000  # neither base nor wheels
+    # The same image as where everything is at hand; and into another repository the layers are taken over.
+    assert succeed("build", project)["digest"] == second["digest"] != first["digest"]
+    other = succeed("push", f"{registry}/other:1", project, *reuse, environ=elsewhere)
+    assert other["digest"] == second["digest"]
+    assert other["blobs"]["mounted"] >= len(second["layers"]) - 2
+    # Who wants to run it gets the bytes.
+    proven = succeed("up", project, *reuse, "--once", "--engine", "embedded", environ=elsewhere)
+    assert proven["proven"]
+    assert proven["digest"] == second["digest"]
+
+
+@pytest.mark.network
+def test_an_image_to_reuse_that_is_not_there_is_no_error(
+    example: Callable[[str], Path], lightship: Callable[..., Outcome], registry: str
+) -> None:
+    outcome = lightship("push", f"{registry}/iris:1", example("iris"), "--cache-from", f"{registry}/none:1")
+    assert outcome.status == 0, outcome.stderr
+    assert "Nothing of" in outcome.stderr + outcome.stdout

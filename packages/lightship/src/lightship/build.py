@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ from lightship.layers.weights import Weighed, WeightsFile, shards, weigh
 from lightship.layers.wheels import WheelSource, WheelsRecipe
 from lightship.lock import LockedWheel, Pruned, Target, WheelsGoneError, fetch_wheels, pinned_wheels
 from lightship.locking import Locked, bring_up_to_date, lock_base, replace_base, target_of
-from lightship.oci import Built, Image, ImageIndex, Platform, write_layout
+from lightship.oci import Built, Image, ImageIndex, Platform, Reference, write_layout
 from lightship.oci.stored import unpacked_size
 from lightship.phases import Phases
 from lightship.plan import Plan, make_plan
@@ -100,10 +100,21 @@ class Build:
         return self.plan.compression.value == Compression.ZSTD
 
 
-def build(project: Project, session: Session, *, locked: bool = False, upgrade: bool = False) -> Build:
+def build(
+    project: Project,
+    session: Session,
+    *,
+    locked: bool = False,
+    upgrade: bool = False,
+    cache_from: Sequence[Reference] = (),
+    plain_http: bool = False,
+    whole: bool = True,
+) -> Build:
     """Build the image of a project into the cache, for every platform of its plan.
 
     Args:
+        cache_from: Images in registries whose layers are reused without their bytes; `plain_http` is for theirs.
+        whole: Bring the bytes of such layers here in the end; a push does without.
         locked: Fail where lightship.lock is stale or missing.
         upgrade: Resolve anew and take the newest versions.
 
@@ -113,13 +124,20 @@ def build(project: Project, session: Session, *, locked: bool = False, upgrade: 
     session.cache.sweep()
     with phases.phase("plan"):
         plan = make_plan(project)
+    platforms = [Platform.parse(text) for text in plan.platforms.value]
+    if cache_from:
+        from lightship.oci.reuse import adopt
+
+        with phases.phase("reuse"):
+            adopt(cache_from, platforms, session, plain_http=plain_http)
     parts = tuple(
-        _build_image(plan, platform, session, phases, locked=locked, upgrade=upgrade)
-        for platform in map(Platform.parse, plan.platforms.value)
+        _build_image(plan, platform, session, phases, locked=locked, upgrade=upgrade) for platform in platforms
     )
     changes = tuple(change for part in parts for change in part.locked.changes)
     with phases.phase("image"):
         built = parts[0].image if len(parts) == 1 else ImageIndex(tuple(part.image for part in parts))
+        if cache_from and whole:
+            _bring(built.layers, session)
         reference = f"{project.name}:{project.settings.image.tag}"
         layout = session.cache.image_path(reference)
         write_layout(built, session.cache, layout, name=reference, sparse=True)
@@ -201,6 +219,12 @@ def _environment(base: DebianLock | ImageLock) -> Environment:
     return Environment(_interpreter_path(base), base.python_version)
 
 
+def _bring(layers: Iterable[Layer], session: Session) -> None:
+    from lightship.oci.reuse import bring
+
+    bring(layers, session)
+
+
 class _Bases:
     """The bases of locks, each begun once: while wheels are resolved, the base is already made."""
 
@@ -225,7 +249,12 @@ class _Bases:
 
     def root(self, lock: DebianLock | ImageLock) -> Path:
         """Where a Python of the base's version is that runs on this machine: the base's own, or its twin's."""
-        return self.native_root() if self._is_foreign(lock) else self.begin(lock).result().interpreter.root()
+        if self._is_foreign(lock):
+            return self.native_root()
+        base = self.begin(lock).result()
+        if any(self._session.cache.elsewhere(layer.digest) for layer in base.layers):
+            _bring(base.layers, self._session)
+        return base.interpreter.root()
 
     @staticmethod
     def _is_foreign(lock: DebianLock | ImageLock) -> bool:

@@ -47,6 +47,9 @@ class Cache:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.root = directory / VERSION
+        # What another cache holds: for as long as this object lives, because it is believed, not verified.
+        self._adopted: dict[tuple[str, str], dict[str, Any]] = {}
+        self._elsewhere: dict[str, str] = {}
 
     # Blobs
 
@@ -123,8 +126,18 @@ class Cache:
         try:
             record = json.loads(self._record_path(kind, key).read_bytes())
         except (FileNotFoundError, NotADirectoryError, ValueError):
-            return None
+            return self._adopted.get((kind, key))
         return record if isinstance(record, dict) else None
+
+    def adopt(self, kind: str, key: str, record: dict[str, Any], digest: str, place: str) -> None:
+        """Believe a record of somebody else's for now, and that the blob it is about can be had at a place."""
+        if _KEY.fullmatch(key):
+            self._adopted[kind, key] = record
+            self._elsewhere[digest] = place
+
+    def elsewhere(self, digest: str) -> str | None:
+        """Where a blob that is not here can be had; None where nobody has said it."""
+        return self._elsewhere.get(digest)
 
     def write_record(self, kind: str, key: str, record: dict[str, Any]) -> None:
         """Store a small JSON object under a key; the last writer wins."""

@@ -30,6 +30,7 @@ def command(
     offline: bool,
     locked: bool,
     upgrade: bool,
+    cache_from: tuple[str, ...],
     output: Path | None,
     layout: Path | None,
     quiet: bool,
@@ -50,7 +51,8 @@ def command(
     display = Display(quiet, as_json)
     project = options.open_project(target, **chosen)
     with options.session(display, offline=offline) as session:
-        built = build(project, session, locked=locked, upgrade=upgrade)
+        reused = options.parse_references(cache_from)
+        built = build(project, session, locked=locked, upgrade=upgrade, cache_from=reused)
         for warning in built.plan.warnings:
             display.warn(warning)
         with built.phases.phase("write"):

@@ -26,6 +26,7 @@ def command(
     offline: bool,
     locked: bool,
     upgrade: bool,
+    cache_from: tuple[str, ...],
     wanted: str | None,
     quiet: bool,
     as_json: bool,
@@ -46,7 +47,10 @@ def command(
 
     display = Display(quiet, as_json)
     with options.session(display, offline=offline) as session:
-        built = build(options.open_project(target, **chosen), session, locked=locked, upgrade=upgrade)
+        reused = options.parse_references(cache_from)
+        built = build(
+            options.open_project(target, **chosen), session, locked=locked, upgrade=upgrade, cache_from=reused
+        )
         inventory = take_inventory(options.materials_for(built, wanted), session)
     if as_json:
         display.document(_document(inventory))

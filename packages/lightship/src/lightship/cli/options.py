@@ -16,7 +16,7 @@ from lightship.session import Session
 
 if TYPE_CHECKING:
     from lightship.build import Build
-    from lightship.oci import Platform
+    from lightship.oci import Platform, Reference
     from lightship.supply import Materials
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -53,8 +53,14 @@ def project(function: Command) -> Command:
 
 
 def locking(function: Command) -> Command:
-    """--locked and --upgrade."""
+    """--locked, --upgrade and --cache-from; `parse_references` reads the last."""
     function = click.option("--upgrade", is_flag=True, help="Resolve anew and take the newest versions.")(function)
+    function = click.option(
+        "--cache-from",
+        multiple=True,
+        metavar="REGISTRY/NAME:TAG",
+        help="Reuse the layers of an image that was pushed before, without their bytes.",
+    )(function)
     return click.option("--locked", is_flag=True, help="Fail where lightship.lock is stale or missing.")(function)
 
 
@@ -100,6 +106,13 @@ def parse_platform(text: str | None) -> Platform | None:
     from lightship.oci import Platform
 
     return None if text is None else Platform.parse(text)
+
+
+def parse_references(names: tuple[str, ...]) -> list[Reference]:
+    """The images that --cache-from names."""
+    from lightship.oci import Reference
+
+    return [Reference.parse(name) for name in names]
 
 
 def plain(text: str) -> str:

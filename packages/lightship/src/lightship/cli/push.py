@@ -36,6 +36,7 @@ def command(
     offline: bool,
     locked: bool,
     upgrade: bool,
+    cache_from: tuple[str, ...],
     image: str | None,
     attach: str,
     plain_http: bool,
@@ -50,6 +51,7 @@ def command(
       lightship push registry.example.org/team/iris:1                 the project in this folder
       lightship push registry.example.org/team/iris:1 examples/iris   the project in that folder
       lightship push localhost:5000/iris --image iris:latest          what was built before, as it is
+      lightship push REGISTRY/iris:2 --cache-from REGISTRY/iris:1     in CI: nothing is made that is there
       lightship push localhost:5000/iris --attach sbom,provenance     with documents that refer to the image
 
     Accounts are those of `docker login` and `podman login`. Plain HTTP is spoken to this machine only, or as told.
@@ -57,7 +59,7 @@ def command(
     from lightship.cli.run import find_image
 
     reference = _destination(destination)
-    if image is not None and (target != Path() or locked or upgrade or any(chosen.values())):
+    if image is not None and (target != Path() or locked or upgrade or cache_from or any(chosen.values())):
         raise click.UsageError("--image pushes what was built before; it takes no project and no options of one.")
     kinds = _kinds(attach)
     if image is not None and kinds:
@@ -74,7 +76,15 @@ def command(
             from lightship.build import build
             from lightship.cli.build import document as build_document
 
-            built = build(options.open_project(target, **chosen), session, locked=locked, upgrade=upgrade)
+            built = build(
+                options.open_project(target, **chosen),
+                session,
+                locked=locked,
+                upgrade=upgrade,
+                cache_from=options.parse_references(cache_from),
+                plain_http=plain_http,
+                whole=False,
+            )
             for warning in built.plan.warnings:
                 display.warn(warning)
             found, document = built.image, build_document(built)

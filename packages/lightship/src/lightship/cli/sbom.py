@@ -30,6 +30,7 @@ def command(
     offline: bool,
     locked: bool,
     upgrade: bool,
+    cache_from: tuple[str, ...],
     wanted: str | None,
     kind: str,
     output: Path | None,
@@ -52,7 +53,10 @@ def command(
 
     display = Display(quiet, as_json)
     with options.session(display, offline=offline) as session:
-        built = build(options.open_project(target, **chosen), session, locked=locked, upgrade=upgrade)
+        reused = options.parse_references(cache_from)
+        built = build(
+            options.open_project(target, **chosen), session, locked=locked, upgrade=upgrade, cache_from=reused
+        )
         materials = options.materials_for(built, wanted)
         (artifact,) = attachments([kind], materials, session)
     content = artifact.contents[0].data

@@ -29,6 +29,7 @@ def command(
     offline: bool,
     locked: bool,
     upgrade: bool,
+    cache_from: tuple[str, ...],
     engine: str,
     port: int | None,
     once: bool,
@@ -54,7 +55,8 @@ def command(
     project = options.open_project(target, **chosen)
     with options.session(display, offline=offline) as session:
         runner = choose(engines(session), None if engine == "auto" else engine)
-        built = build(project, session, locked=locked, upgrade=upgrade)
+        reused = options.parse_references(cache_from)
+        built = build(project, session, locked=locked, upgrade=upgrade, cache_from=reused)
         for warning in built.plan.warnings:
             display.warn(warning)
         server, test = built.plan.server.value, project.settings.test

@@ -7,7 +7,7 @@ key up in the cache and, only where it is unknown, writes the layer. A rebuild i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, Protocol
@@ -94,7 +94,7 @@ def materialise(recipe: Recipe, cache: Cache, compression: Compression) -> Layer
         size=blob.size,
         unpacked_size=stream.size,
         media_type=compression.media_type,
-        annotations=annotations,
+        annotations=layer_annotations(recipe, compression, stream.size, annotations),
     )
     record_layer(recipe, layer, cache, compression)
     return layer
@@ -103,28 +103,40 @@ def materialise(recipe: Recipe, cache: Cache, compression: Compression) -> Layer
 def record_layer(recipe: Recipe, layer: Layer, cache: Cache, compression: Compression) -> None:
     """Let `cached_layer` find the layer of a recipe, whose blob is in the cache."""
     kept = {name: value for name, value in asdict(layer).items() if name in _RECORDED}
-    if layer.annotations:
-        kept["annotations"] = dict(layer.annotations)
-    cache.write_record("layers", _record_key(recipe, compression), kept)
+    if own := {name: value for name, value in layer.annotations if name not in (RECIPE, UNPACKED_SIZE)}:
+        kept["annotations"] = own
+    cache.write_record(LAYER_RECORDS, _record_key(recipe, compression), kept)
 
 
 def cached_layer(recipe: Recipe, cache: Cache, compression: Compression) -> Layer | None:
-    """The layer of a recipe where the cache has it, whole."""
-    record = cache.read_record("layers", _record_key(recipe, compression))
-    layer = _layer_of_record(recipe, record) if record else None
-    return layer if layer and cache.has_blob(layer.digest, layer.size) else None
+    """The layer of a recipe where the cache has it, whole, or knows that it lies elsewhere."""
+    record = cache.read_record(LAYER_RECORDS, _record_key(recipe, compression))
+    layer = _layer_of_record(recipe, record, compression) if record else None
+    return layer if layer and (cache.has_blob(layer.digest, layer.size) or cache.elsewhere(layer.digest)) else None
+
+
+def layer_annotations(
+    recipe: Recipe, compression: Compression, unpacked_size: int, own: Iterable[tuple[str, str]] = ()
+) -> tuple[tuple[str, str], ...]:
+    """The descriptor's annotations: whoever has the manifest knows what the layer was made of, without its bytes."""
+    known = {RECIPE: _record_key(recipe, compression), UNPACKED_SIZE: str(unpacked_size)}
+    return tuple(sorted({**dict(own), **known}.items()))
 
 
 def _record_key(recipe: Recipe, compression: Compression) -> str:
     return f"{recipe.key}-{compression.key}"
 
 
+LAYER_RECORDS = "layers"  # the cache's records of what was made of which recipe
+RECIPE = "dev.lightship.recipe"  # an annotation: the key that the layer has in every builder's cache
+UNPACKED_SIZE = "dev.lightship.unpacked-size"  # an annotation, in bytes: neither manifest nor config tells it
 _RECORDED = ("digest", "diff_id", "size", "unpacked_size", "media_type")
 
 
-def _layer_of_record(recipe: Recipe, record: dict[str, Any]) -> Layer | None:
+def _layer_of_record(recipe: Recipe, record: dict[str, Any], compression: Compression) -> Layer | None:
     try:
-        annotations = tuple(sorted(record.get("annotations", {}).items()))
+        own = record.get("annotations", {}).items()
+        annotations = layer_annotations(recipe, compression, record["unpacked_size"], own)
         known = {name: record[name] for name in _RECORDED}
         return Layer(kind=recipe.kind, title=recipe.title, from_cache=True, annotations=annotations, **known)
     except (KeyError, AttributeError):

@@ -20,7 +20,7 @@ from lightship.cache import CHUNK, Cache
 from lightship.errors import ProjectError
 from lightship.layers.compression import ZSTD_LEVEL, Compression
 from lightship.layers.files import FileEntry, FilesRecipe, remember_digest, remembered_digest
-from lightship.layers.layer import Layer, cached_layer, materialise, record_layer
+from lightship.layers.layer import Layer, cached_layer, layer_annotations, materialise, record_layer
 from lightship.layers.tar import TarWriter
 from lightship.progress import Progress
 
@@ -153,6 +153,7 @@ def _in_place(
             entries.append(FileEntry(file.path, digest, state.size, mode, file.source))
     tar.close()
     assembly, digest = sink.assembly(), sink.digest
+    recipe = FilesRecipe("weights", title, tuple(entries))
     layer = Layer(
         kind="weights",
         title=title,
@@ -161,8 +162,8 @@ def _in_place(
         size=assembly.size,
         unpacked_size=assembly.size,
         media_type=Compression.NONE.media_type,
+        annotations=layer_annotations(recipe, Compression.NONE, assembly.size),
     )
-    recipe = FilesRecipe("weights", title, tuple(entries))
     cache.add_assembly(digest, assembly)
     record_layer(recipe, layer, cache, Compression.NONE)
     return recipe, layer

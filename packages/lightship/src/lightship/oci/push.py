@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from typing import BinaryIO
 
 from lightship.cache import CHUNK
 from lightship.errors import IntegrityError, LightshipError, ProjectError
@@ -21,6 +22,7 @@ from lightship.oci.image import Built, ImageIndex
 from lightship.oci.login import RegistryLogin
 from lightship.oci.name import Reference
 from lightship.oci.repository import Repository
+from lightship.oci.reuse import bring, place_of
 from lightship.oci.upload import Blob, Outcome, upload
 from lightship.session import Session
 from lightship.transport import TransferError
@@ -66,8 +68,8 @@ def push_image(image: Built, reference: Reference, session: Session, *, plain_ht
             f"{reference} names an image by its digest, which a push cannot choose.",
             hint=f"Leave @{reference.digest} away.",
         )
-    blobs = _blobs(image, session)
-    mounts = _mounts(image, reference)
+    blobs = _blobs(image, session, plain_http=plain_http)
+    mounts = _mounts(image, reference, session)
     names = sorted({name for found in mounts.values() for name in found})
     login = RegistryLogin(reference, session, actions="pull,push", mounted=names, plain_http=plain_http)
     total = sum(blob.size for blob in blobs)
@@ -85,9 +87,9 @@ def push_image(image: Built, reference: Reference, session: Session, *, plain_ht
     return Pushed(reference, image.digest, outcomes, sent)
 
 
-def _blobs(image: Built, session: Session) -> list[Blob]:
+def _blobs(image: Built, session: Session, *, plain_http: bool) -> list[Blob]:
     """Everything that the manifest names, once, the largest first."""
-    blobs = {layer.digest: _layer_blob(layer, session) for layer in image.layers}
+    blobs = {layer.digest: _layer_blob(layer, session, plain_http=plain_http) for layer in image.layers}
     for each in image.images:
         blobs[each.config_digest] = Blob(
             each.config_digest, len(each.config), partial(io.BytesIO, each.config), "the config"
@@ -95,16 +97,24 @@ def _blobs(image: Built, session: Session) -> list[Blob]:
     return sorted(blobs.values(), key=lambda blob: -blob.size)
 
 
-def _layer_blob(layer: Layer, session: Session) -> Blob:
-    if not session.cache.has_blob(layer.digest, layer.size):
+def _layer_blob(layer: Layer, session: Session, *, plain_http: bool) -> Blob:
+    if not session.cache.has_blob(layer.digest, layer.size) and not session.cache.elsewhere(layer.digest):
         raise missing_layer(layer)
-    opener = partial(session.cache.open_blob, layer.digest)
+
+    def opener() -> BinaryIO:
+        bring([layer], session, plain_http=plain_http)
+        return session.cache.open_blob(layer.digest)
+
     return Blob(layer.digest, layer.size, opener, f"{layer.kind} ({layer.title})")
 
 
-def _mounts(image: Built, reference: Reference) -> dict[str, tuple[str, ...]]:
-    """From which repositories of the same registry layers can be taken over: those of a base that came from there."""
+def _mounts(image: Built, reference: Reference, session: Session) -> dict[str, tuple[str, ...]]:
+    """From which repositories of the same registry layers can be taken over: of a base, or of images to reuse."""
     mounts: dict[str, tuple[str, ...]] = {}
+    for layer in image.layers:
+        place = place_of(layer, session)
+        if place and place.registry == reference.registry and place.repository != reference.repository:
+            mounts[layer.digest] = (place.repository,)
     for each in image.images:
         annotations = dict(each.annotations)
         if BASE_DIGEST not in annotations:

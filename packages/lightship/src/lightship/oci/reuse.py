@@ -1,0 +1,81 @@
+"""Layers of images that were pushed before, reused without their bytes: what a build machine has instead of a cache.
+
+A pushed layer's annotations hold the key of its recipe, so that a build which would make the same layer knows its
+digest and sizes from the manifest alone. Its bytes are fetched only where somebody reads them: a push to the same
+registry finds them there, or takes them over from the other repository. What an image says of its layers is believed
+as long as the command runs: name only images that you would run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from lightship.errors import IntegrityError, LightshipError, ProjectError
+from lightship.layers import Compression, Layer
+from lightship.layers.layer import LAYER_RECORDS, RECIPE, UNPACKED_SIZE
+from lightship.oci.image import Platform
+from lightship.oci.name import Reference
+from lightship.oci.published import Descriptor, read_image
+from lightship.oci.registry import RegistrySource
+from lightship.session import Session
+
+
+def adopt(
+    references: Iterable[Reference], platforms: Sequence[Platform], session: Session, *, plain_http: bool = False
+) -> int:
+    """Let the layers of pushed images count as made, in this session's cache; how many there are.
+
+    An image that is not there, or not for a platform, is no error: the first build has nothing to reuse.
+    """
+    count = 0
+    for reference in references:
+        for platform in platforms:
+            try:
+                published = read_image(RegistrySource(reference, session, plain_http=plain_http), platform)
+            except (ProjectError, IntegrityError) as error:
+                session.progress.note(f"Nothing of {reference} is reused for {platform}: {error.message}")
+                continue
+            except LightshipError as error:
+                session.progress.note(f"Nothing of {reference} is reused: {error.message}")
+                break
+            for descriptor, diff_id in published.layers:
+                count += _adopt_layer(descriptor, diff_id, reference, session)
+    return count
+
+
+def _adopt_layer(descriptor: Descriptor, diff_id: str, reference: Reference, session: Session) -> bool:
+    annotations = dict(descriptor.annotations or {})
+    key, unpacked_size = annotations.pop(RECIPE, ""), annotations.pop(UNPACKED_SIZE, "")
+    if not key or not unpacked_size.isdecimal():
+        return False
+    record = {
+        "digest": descriptor.digest,
+        "diff_id": diff_id,
+        "size": descriptor.size,
+        "unpacked_size": int(unpacked_size),
+        "media_type": descriptor.media_type,
+        "annotations": annotations,
+    }
+    session.cache.adopt(LAYER_RECORDS, key, record, descriptor.digest, f"{reference.registry}/{reference.repository}")
+    return True
+
+
+def place_of(layer: Layer, session: Session) -> Reference | None:
+    """The repository that has a layer which is not here."""
+    place = session.cache.elsewhere(layer.digest)
+    return Reference.parse(place) if place else None
+
+
+def bring(layers: Iterable[Layer], session: Session, *, plain_http: bool = False) -> None:
+    """Fetch those layers that are not here, verified."""
+    cache = session.cache
+    absent = {each.digest: each for each in layers if not cache.has_blob(each.digest, each.size)}
+    known = [(place, layer) for layer in absent.values() if (place := cache.elsewhere(layer.digest))]
+    for place, group in groupby(sorted(known, key=lambda each: each[0]), key=lambda each: each[0]):
+        source = RegistrySource(Reference.parse(place), session, plain_http=plain_http)
+        source.pull([Descriptor(_stored_type(layer), layer.digest, layer.size) for _, layer in group], session)
+
+
+def _stored_type(layer: Layer) -> str:
+    return Compression.of_media_type(layer.media_type).media_type

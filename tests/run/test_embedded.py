@@ -287,11 +287,17 @@ def test_it_dies_with_the_builder(
     assert gone(word)
 
 
+def parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
 def test_nothing_is_left_when_the_container_is_forgotten(start: Start, engine: EmbeddedEngine) -> None:
-    before = set(processes("launcher.py"))
     for _ in range(3):
         assert start("exit 0").wait(10) == 0
-    assert set(processes("launcher.py")) <= before
+    assert not [pid for pid in processes("launcher.py") if parent(pid) == os.getpid()]  # others run containers too
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 

@@ -6,7 +6,16 @@ knows nothing of images, projects or plans.
 """
 
 from lightship.layers.compression import Compression
-from lightship.layers.layer import Layer, Recipe, cached_layer, materialise, missing_layer, plain_tar, recipe_key
+from lightship.layers.layer import (
+    Layer,
+    Recipe,
+    cached_layer,
+    materialise,
+    missing_layer,
+    plain_tar,
+    recipe_key,
+    uncompressed,
+)
 from lightship.layers.prioritised import prioritised
 from lightship.layers.tar import EPOCH, TarWriter, safe_path
 
@@ -23,4 +32,5 @@ __all__ = [
     "prioritised",
     "recipe_key",
     "safe_path",
+    "uncompressed",
 ]

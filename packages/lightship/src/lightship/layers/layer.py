@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO, Protocol
 
 from lightship.assembled import CHANGED
@@ -103,14 +103,14 @@ def materialise(recipe: Recipe, cache: Cache, compression: Compression) -> Layer
 def record_layer(recipe: Recipe, layer: Layer, cache: Cache, compression: Compression) -> None:
     """Let `cached_layer` find the layer of a recipe, whose blob is in the cache."""
     kept = {name: value for name, value in asdict(layer).items() if name in _RECORDED}
-    if own := {name: value for name, value in layer.annotations if name not in (RECIPE, UNPACKED_SIZE)}:
+    if own := {name: value for name, value in layer.annotations if name not in _KNOWN}:
         kept["annotations"] = own
-    cache.write_record(LAYER_RECORDS, _record_key(recipe, compression), kept)
+    cache.write_record(LAYER_RECORDS, record_key(recipe.key, compression.key), kept)
 
 
 def cached_layer(recipe: Recipe, cache: Cache, compression: Compression) -> Layer | None:
     """The layer of a recipe where the cache has it, whole, or knows that it lies elsewhere."""
-    record = cache.read_record(LAYER_RECORDS, _record_key(recipe, compression))
+    record = cache.read_record(LAYER_RECORDS, record_key(recipe.key, compression.key))
     layer = _layer_of_record(recipe, record, compression) if record else None
     return layer if layer and (cache.has_blob(layer.digest, layer.size) or cache.elsewhere(layer.digest)) else None
 
@@ -119,17 +119,20 @@ def layer_annotations(
     recipe: Recipe, compression: Compression, unpacked_size: int, own: Iterable[tuple[str, str]] = ()
 ) -> tuple[tuple[str, str], ...]:
     """The descriptor's annotations: whoever has the manifest knows what the layer was made of, without its bytes."""
-    known = {RECIPE: _record_key(recipe, compression), UNPACKED_SIZE: str(unpacked_size)}
+    known = {RECIPE: recipe.key, COMPRESSION: compression.key, UNPACKED_SIZE: str(unpacked_size)}
     return tuple(sorted({**dict(own), **known}.items()))
 
 
-def _record_key(recipe: Recipe, compression: Compression) -> str:
-    return f"{recipe.key}-{compression.key}"
+def record_key(recipe: str, compression: str) -> str:
+    """The key of the cache's record of a layer, by the keys of its recipe and its compression."""
+    return f"{recipe}-{compression}"
 
 
 LAYER_RECORDS = "layers"  # the cache's records of what was made of which recipe
-RECIPE = "dev.lightship.recipe"  # an annotation: the key that the layer has in every builder's cache
+RECIPE = "dev.lightship.recipe"  # an annotation: the key of the recipe, which is the same for every builder
+COMPRESSION = "dev.lightship.compression"  # an annotation: what the recipe's bytes were compressed with, exactly
 UNPACKED_SIZE = "dev.lightship.unpacked-size"  # an annotation, in bytes: neither manifest nor config tells it
+_KNOWN = (RECIPE, COMPRESSION, UNPACKED_SIZE)  # what follows from the recipe, and is not recorded again
 _RECORDED = ("digest", "diff_id", "size", "unpacked_size", "media_type")
 
 
@@ -141,6 +144,21 @@ def _layer_of_record(recipe: Recipe, record: dict[str, Any], compression: Compre
         return Layer(kind=recipe.kind, title=recipe.title, from_cache=True, annotations=annotations, **known)
     except (KeyError, AttributeError):
         return None
+
+
+def uncompressed(layer: Layer, size: int) -> Layer:
+    """The same layer stored plainly, as if its recipe had been made so; `size` in bytes of the plain tar."""
+    annotations = dict(layer.annotations)
+    if RECIPE in annotations:
+        annotations |= {COMPRESSION: Compression.NONE.key, UNPACKED_SIZE: str(size)}
+    return replace(
+        layer,
+        digest=layer.diff_id,
+        size=size,
+        unpacked_size=size,
+        media_type=Compression.NONE.media_type,
+        annotations=tuple(sorted(annotations.items())),
+    )
 
 
 def missing_layer(layer: Layer, error: OSError | None = None) -> IntegrityError:

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from lightship.cache import CHUNK, Cache, storing
-from lightship.layers import Compression, Layer, TarWriter, missing_layer, plain_tar
+from lightship.layers import Compression, Layer, TarWriter, missing_layer, plain_tar, uncompressed
 from lightship.layers.tar import Sink
 from lightship.oci.image import Built, Image, ImageIndex, canonical_json
 from lightship.oci.layout import LAYOUT_FILE, layout_index
@@ -56,9 +56,7 @@ def without_zstd(image: Built, cache: Cache) -> Built:
         if layer.compression is not Compression.ZSTD:
             return layer
         size = layer.unpacked_size or sum(map(len, _plain_chunks(layer, cache)))
-        return replace(
-            layer, digest=layer.diff_id, size=size, unpacked_size=size, media_type=Compression.NONE.media_type
-        )
+        return uncompressed(layer, size)
 
     if isinstance(image, Image):
         return replace(image, layers=tuple(plain(layer) for layer in image.layers))

@@ -13,7 +13,7 @@ from itertools import groupby
 
 from lightship.errors import IntegrityError, LightshipError, ProjectError
 from lightship.layers import Compression, Layer
-from lightship.layers.layer import LAYER_RECORDS, RECIPE, UNPACKED_SIZE
+from lightship.layers.layer import COMPRESSION, LAYER_RECORDS, RECIPE, UNPACKED_SIZE, record_key
 from lightship.oci.image import Platform
 from lightship.oci.name import Reference
 from lightship.oci.published import Descriptor, read_image
@@ -46,8 +46,9 @@ def adopt(
 
 def _adopt_layer(descriptor: Descriptor, diff_id: str, reference: Reference, session: Session) -> bool:
     annotations = dict(descriptor.annotations or {})
-    key, unpacked_size = annotations.pop(RECIPE, ""), annotations.pop(UNPACKED_SIZE, "")
-    if not key or not unpacked_size.isdecimal():
+    recipe, compression = annotations.pop(RECIPE, ""), annotations.pop(COMPRESSION, "")
+    unpacked_size = annotations.pop(UNPACKED_SIZE, "")
+    if not recipe or not compression or not unpacked_size.isdecimal():
         return False
     record = {
         "digest": descriptor.digest,
@@ -57,7 +58,8 @@ def _adopt_layer(descriptor: Descriptor, diff_id: str, reference: Reference, ses
         "media_type": descriptor.media_type,
         "annotations": annotations,
     }
-    session.cache.adopt(LAYER_RECORDS, key, record, descriptor.digest, f"{reference.registry}/{reference.repository}")
+    place = f"{reference.registry}/{reference.repository}"
+    session.cache.adopt(LAYER_RECORDS, record_key(recipe, compression), record, descriptor.digest, place)
     return True
 
 

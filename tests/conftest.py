@@ -82,6 +82,18 @@ def make_layer(session: Session) -> Callable[..., Layer]:
 
 
 @pytest.fixture
+def small_image(make_layer: Callable[..., Layer]) -> Callable[..., Image]:
+    """`small_image(text, compression)`: two layers, the second of which holds the text; for looks at documents."""
+
+    def make(text: str = "hello", compression: Compression = Compression.ZSTD) -> Image:
+        system = make_layer({"etc/os-release": (b'PRETTY_NAME="A test"\n', 0o644)}, compression)
+        app = make_layer({"app/text": (text.encode(), 0o644)}, compression)
+        return Image((system, app), Settings(entrypoint=("/bin/true",)))
+
+    return make
+
+
+@pytest.fixture
 def busybox_image(session: Session, request: pytest.FixtureRequest) -> Callable[..., Image]:
     """`busybox_image(compression)`: an image that really runs, serving /app over HTTP with busybox on port 8080.
 

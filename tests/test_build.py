@@ -1,4 +1,4 @@
-"""Whole builds against a package index and a Debian archive of this machine's own: what has gone from them."""
+"""Whole builds against an index and an archive of this machine: what has gone from them, and what is newer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from package_index import PackageIndex
 
 from lightship.build import build
 from lightship.cache import Cache
+from lightship.errors import LockError
 from lightship.lock import WheelsGoneError, read_lock
-from lightship.locking import bring_up_to_date
+from lightship.locking import bring_up_to_date, move_base, move_wheels
 from lightship.oci.image import Platform
 from lightship.plan import make_plan
 from lightship.project import load_project
@@ -113,3 +114,46 @@ def test_a_wheel_that_has_left_the_index_is_told_and_the_lock_stays(
     with pytest.raises(WheelsGoneError, match="plain"):
         build(load_project(folder), elsewhere)
     assert (folder / "lightship.lock").read_bytes() == before
+
+
+def test_an_update_moves_the_base_and_leaves_the_wheels(
+    folder: Path, mirror: Path, signer: Signer, index: PackageIndex, session: Session
+) -> None:
+    plan = make_plan(load_project(folder))
+    assert move_base(plan, Platform(), session).changes == ()
+    publish_newer_tzdata(mirror, signer)
+    index.wheel("plain", "2.0")
+    before = read_lock(folder / "lightship.lock")
+    (change,) = move_base(plan, Platform(), session).changes
+    assert change.startswith("base: tzdata ") and change.endswith(" -> 2026b")
+    after = read_lock(folder / "lightship.lock")
+    assert before and after
+    assert (after.wheels, after.inputs) == (before.wheels, before.inputs)
+    assert bring_up_to_date(plan, Platform(), session, locked=True).lock == after
+
+
+def test_an_update_of_the_wheels_leaves_the_base(
+    folder: Path, mirror: Path, signer: Signer, index: PackageIndex, session: Session
+) -> None:
+    plan = make_plan(load_project(folder))
+    publish_newer_tzdata(mirror, signer)
+    index.wheel("plain", "2.0")
+    before = read_lock(folder / "lightship.lock")
+    elsewhere = replace(session, environ={**session.environ, "UV_CACHE_DIR": str(folder.parent / "other-uv")})
+    assert move_wheels(plan, Platform(), elsewhere).changes == ("plain 1.0 -> 2.0",)
+    after = read_lock(folder / "lightship.lock")
+    assert before and after
+    assert after.base == before.base
+
+
+def test_an_update_wants_a_lock_that_fits(folder: Path, session: Session) -> None:
+    before = (folder / "lightship.lock").read_bytes()
+    (folder / "requirements.txt").write_text("plain>=0.5\n")
+    plan = make_plan(load_project(folder))
+    for move in (move_base, move_wheels):
+        with pytest.raises(LockError, match="stale"):
+            move(plan, Platform(), session)
+    assert (folder / "lightship.lock").read_bytes() == before
+    (folder / "lightship.lock").unlink()
+    with pytest.raises(LockError, match="There is no"):
+        move_base(plan, Platform(), session)

@@ -39,7 +39,10 @@ ROOMS = {
     "layers": {"assembled", "cache", "errors", "progress"},
     "oci": {"cache", "download", "errors", "progress", "session", "transfer", "transport", "layers"},
     "bases": {"cache", "download", "errors", "progress", "releases", "session", "layers", "oci"},
-    "supply": {"cache", "errors", "releases", "session", "project", "lock", "layers", "oci", "bases"},
+    "supply": {
+        *("cache", "download", "errors", "releases", "session", "transfer", "transport"),
+        *("project", "lock", "layers", "oci", "bases"),
+    },
     "run": {"cache", "errors", "progress", "session", "layers", "oci"},
     "contents": {"cache", "errors", "progress", "session", "layers", "oci", "bases", "run"},
     "verify": {"errors", "progress", "session", "layers", "oci", "run", RUNTIME},

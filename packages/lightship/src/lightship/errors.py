@@ -63,3 +63,9 @@ class StorageError(LightshipError):
     """The cache or an output cannot be written: disk full, read-only, no permission."""
 
     exit_code = 8
+
+
+class VulnerabilityError(LightshipError):
+    """The image holds known vulnerabilities that are as bad as `--fail-on` says, or that nobody has rated."""
+
+    exit_code = 9

@@ -194,3 +194,34 @@ def replace_pruned(locked: Locked, plan: Plan, platform: Platform, pruned: Prune
     new = msgspec.structs.replace(locked.lock, pruned=pruned)
     write_lock(lock_path(plan, platform), new)
     return Locked(new, locked.base, (*locked.changes, *differences(locked.lock, new)))
+
+
+def move_base(plan: Plan, platform: Platform, session: Session) -> Locked:
+    """Lock the newest base and keep every wheel.
+
+    Raises: `LockError` where there is no lock, where the project changed since it was written, or where the newest
+        base has another Python or an older C library than the wheels were chosen for.
+    """
+    path = lock_path(plan, platform)
+    fresh = bring_up_to_date(plan, platform, session, locked=True)
+    base = lock_base(plan, platform, session)
+    target = target_of(plan.base.value, platform, base)
+    if target != fresh.lock.target:
+        raise LockError(
+            f"The newest {plan.base.value.reference} is {target}; the wheels of {path} are for {fresh.lock.target}.",
+            hint="`lightship lock --upgrade` takes it, and resolves the wheels for it.",
+        )
+    return _moved(fresh, msgspec.structs.replace(fresh.lock, base=base.to_dict()), base, path)
+
+
+def move_wheels(plan: Plan, platform: Platform, session: Session) -> Locked:
+    """Lock the newest versions that the requirements allow and keep the base. Raises `LockError` as `move_base`."""
+    path = lock_path(plan, platform)
+    fresh = bring_up_to_date(plan, platform, session, locked=True)
+    wheels = _resolve(plan, fresh.lock.target, session, None)
+    return _moved(fresh, msgspec.structs.replace(fresh.lock, wheels=wheels), fresh.base, path)
+
+
+def _moved(before: Locked, lock: Lock, base: DebianLock | ImageLock, path: Path) -> Locked:
+    write_lock(path, lock)
+    return Locked(lock, base, differences(before.lock, lock))

@@ -314,6 +314,24 @@ def _redirected(url: str, location: str) -> str:
     return target
 
 
+# Answers
+
+
+def read_answer(response: BaseHTTPResponse, limit: int) -> bytes:
+    """The body of an answer, at most `limit` bytes; raises `TransferError` and closes it where there is more."""
+    from urllib3.exceptions import HTTPError
+
+    try:
+        content = response.read(limit + 1, decode_content=False)
+    except HTTPError as error:
+        response.close()
+        raise connection_failure(error) from error
+    if len(content) > limit:
+        response.close()
+        raise TransferError(f"more than the {limit} bytes that are reasonable", "corrupt")
+    return content
+
+
 # Failures in words
 
 

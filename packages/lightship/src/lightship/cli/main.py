@@ -18,6 +18,7 @@ COMMANDS = {
     "init": "Write a commented lightship.toml from what the folder holds.",
     "plan": "Show every decision with its reason; build nothing.",
     "lock": "Resolve and write lightship.lock.",
+    "update": "Move the base in lightship.lock to the newest, and leave the wheels.",
     "build": "Build the image.",
     "run": "Run the image and wait until it is ready.",
     "up": "Build, run, ask the golden request, compare the answer.",
@@ -25,6 +26,10 @@ COMMANDS = {
     "sbom": "Print the image's bill of materials, as SPDX or CycloneDX.",
     "licences": "Show the licences of everything in the image.",
     "pull": "Bring an image from a registry into the cache, or into a layout.",
+    "keygen": "Make a pair of keys to sign images with.",
+    "sign": "Sign an image in its registry.",
+    "verify-signature": "Check that an image in a registry is signed with a key.",
+    "scan": "Look for known vulnerabilities.",
     "inspect": "Show what an image holds, and who brought it.",
     "diff": "Show what changed between two images.",
     "cache": "Show the cache, or make it smaller.",
@@ -40,7 +45,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"lightship.cli.{cmd_name}")
+        module = importlib.import_module(f"lightship.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -77,6 +77,17 @@ def running(function: Command) -> Command:
     )(function)
 
 
+def private_key(function: Command) -> Command:
+    """--key, for what signs."""
+    return click.option(
+        "--key",
+        type=click.Path(path_type=Path),
+        required=True,
+        metavar="FILE",
+        help="The private key: cosign's encrypted form, or PKCS #8 in PEM.",
+    )(function)
+
+
 def platform(function: Command) -> Command:
     """--platform, for commands that look at an image; `parse_platform` reads it."""
     return click.option("--platform", metavar="OS/ARCH", help="Which image of several, such as linux/arm64.")(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lightship.oci import Reference
     from lightship.oci.artifact import Artifact
     from lightship.oci.referrers import Attached
+    from lightship.session import Session
+    from lightship.supply.cosign_keys import PrivateKey
 
 
 @click.command()
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
     default="",
     help="Documents to attach: sbom (SPDX), cyclonedx, provenance; commas between. Nothing, unless asked.",
 )
+@click.option(
+    "--sign-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Sign what was pushed with this private key, as `lightship sign` does.",
+)
 @click.option("--plain-http", is_flag=True, help="Speak to this registry without TLS.")
 @options.output
 def command(
@@ -39,6 +47,7 @@ def command(
     cache_from: tuple[str, ...],
     image: str | None,
     attach: str,
+    sign_key: Path | None,
     plain_http: bool,
     quiet: bool,
     as_json: bool,
@@ -53,6 +62,7 @@ def command(
       lightship push localhost:5000/iris --image iris:latest          what was built before, as it is
       lightship push REGISTRY/iris:2 --cache-from REGISTRY/iris:1     in CI: nothing is made that is there
       lightship push localhost:5000/iris --attach sbom,provenance     with documents that refer to the image
+      lightship push localhost:5000/iris --sign-key cosign.key        signed as well
 
     Accounts are those of `docker login` and `podman login`. Plain HTTP is spoken to this machine only, or as told.
     """
@@ -68,6 +78,7 @@ def command(
         )
     display = Display(quiet, as_json)
     with options.session(display, offline=offline) as session:
+        private = _private_key(sign_key, session)  # before anything is built: a wrong password is told at once
         document: dict[str, Any] = {}
         artifacts: tuple[Artifact, ...] = ()
         if image is not None:
@@ -103,6 +114,10 @@ def command(
             from lightship.oci.referrers import attach as attach_all
 
             attached = attach_all(artifacts, reference, session, plain_http=plain_http)
+        if private is not None:
+            from lightship.supply.signing import sign_image
+
+            sign_image(reference.at(pushed.digest), private, session, plain_http=plain_http)
         seconds = time.monotonic() - started
     counts = {outcome.value: pushed.count(outcome) for outcome in dict.fromkeys(pushed.blobs.values())}
     if as_json:
@@ -115,6 +130,7 @@ def command(
                 "sent_bytes": pushed.sent_bytes,
                 "seconds_to_push": seconds,
                 "attached": [_described(each) for each in attached],
+                "signed_with": private.public.fingerprint if private else None,
             }
         )
         return
@@ -122,7 +138,7 @@ def command(
 
     told = ", ".join(f"{count} {_WORDS[name]}" for name, count in counts.items())
     display.line(f"pushed [bold]{reference}[/]: {human_size(pushed.sent_bytes)} in {seconds:.2f} s ({told})")
-    display.line(f"digest [bold]{pushed.digest}[/]")
+    display.line(f"digest [bold]{pushed.digest}[/]{', signed' if private else ''}")
     for each in attached:
         told = "there already" if each.way == "there" else f"{human_size(each.sent_bytes)}, by the {each.way}"
         display.wide_line(f"attached {each.artifact.artifact_type} {each.artifact.digest} ({told})")
@@ -146,6 +162,15 @@ def _described(attached: Attached) -> dict[str, Any]:
         "way": attached.way.value,
         "sent_bytes": attached.sent_bytes,
     }
+
+
+def _private_key(path: Path | None, session: Session) -> PrivateKey | None:
+    if path is None:
+        return None
+    from lightship.cli.password import password_from
+    from lightship.supply.cosign_keys import read_private_key
+
+    return read_private_key(path, password_from(session.environ))
 
 
 _WORDS = {"sent": "blobs sent", "mounted": "taken over from the base's repository", "there": "there already"}

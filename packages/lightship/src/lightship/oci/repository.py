@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -22,10 +22,7 @@ from lightship.oci.name import Reference, is_loopback
 from lightship.oci.published import INDEX_TYPES, MANIFEST_TYPES
 from lightship.session import Session
 from lightship.transfer import LONG_PATIENCE, Retry, entered
-from lightship.transport import Body, TransferError, Transport, connection_failure, masked, origin_of
-
-if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
+from lightship.transport import Body, TransferError, Transport, masked, origin_of, read_answer
 
 MAX_ANSWER = 64 << 10  # bytes of an answer whose body is of no interest
 DIGEST_HEADER = "Docker-Content-Digest"
@@ -87,7 +84,7 @@ class Repository:
         def request(login: Mapping[str, str]) -> Answer:
             sent = {**(headers or {}), **(login if ours else {})}
             response = self._transport.open(url, sent, method, body=body, accepted=accepted)
-            content = _read(response, limit) if method != "HEAD" else b""
+            content = read_answer(response, limit) if method != "HEAD" else b""
             response.release_conn()
             return Answer(response.status, response.headers, content)
 
@@ -196,20 +193,6 @@ class Repository:
                 message, hint="The registry, or a proxy before it, does not take a blob of that size."
             )
         return NetworkError(message, hint="Check the network, the proxy settings and the credentials, and try again.")
-
-
-def _read(response: BaseHTTPResponse, limit: int) -> bytes:
-    from urllib3.exceptions import HTTPError
-
-    try:
-        content = response.read(limit + 1, decode_content=False)
-    except HTTPError as error:
-        response.close()
-        raise connection_failure(error) from error
-    if len(content) > limit:
-        response.close()
-        raise TransferError(f"more than the {limit} bytes that are reasonable", "corrupt")
-    return content
 
 
 def announced_digest(answer: Answer) -> str | None:

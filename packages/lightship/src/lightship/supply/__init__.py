@@ -4,8 +4,14 @@
 that `wheel_licence` and `debian_licence` read from the image's own files (`image_files`) and `families` sorts.
 `spdx` and `cyclonedx` write the list as bills of materials, `provenance` says what the image was built from, and
 `attachments` wraps each as an artifact that a registry keeps beside the image. All of it follows from the image and
-its lock alone: equal images have equal documents, byte for byte. May import `cache`, `errors`, `releases`, `session`,
-`project`, `lock`, `layers`, `oci` and `bases`; knows nothing of plans, engines or the command line.
+its lock alone: equal images have equal documents, byte for byte.
+
+`cosign_keys` reads and makes key pairs in cosign's form; `signing` puts signatures into the image's repository and
+checks them there. `finding` is a known vulnerability in one package; `scanners` asks the scanner that is installed,
+and `osv` the OSV database where there is none. The libraries for both are extras, imported where they are used.
+
+May import `cache`, `download`, `errors`, `releases`, `session`, `transfer`, `transport`, `project`, `lock`, `layers`,
+`oci` and `bases`; knows nothing of plans, engines or the command line.
 """
 
 from lightship.supply.attachments import KINDS, attachments

@@ -41,6 +41,10 @@ ROOMS = {
     "bases": {"cache", "download", "errors", "progress", "releases", "session", "layers", "oci"},
     "supply": {"cache", "errors", "releases", "session", "project", "lock", "layers", "oci", "bases"},
     "run": {"cache", "errors", "progress", "session", "layers", "oci"},
+    "building": {
+        *("cache", "download", "errors", "session", "transfer", "transport"),
+        *("project", "lock", "layers", "oci", "bases", "run"),
+    },
     "contents": {"cache", "errors", "progress", "session", "layers", "oci", "bases", "run"},
     "verify": {"errors", "progress", "session", "layers", "oci", "run", RUNTIME},
     "testing": set(),
@@ -50,7 +54,7 @@ ROOMS = {
 PIPELINE = {
     "serve_config": {"plan", RUNTIME},
     "assemble": {"errors", "plan", "layers", "bases", "oci"},
-    "locking": {"errors", "releases", "session", "plan", "lock", "layers", "bases", "oci"},
+    "locking": {"cache", "errors", "releases", "session", "plan", "lock", "layers", "bases", "oci", "building"},
     "selection": {"errors", "session", "lock", "layers"},
     "pruning": {
         "errors",

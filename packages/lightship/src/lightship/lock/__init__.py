@@ -1,13 +1,13 @@
 """The lock: which wheels an image is made of, decided once, written down by hash, found again anywhere.
 
 `requirements` finds what the user asks for; `resolve` has uv choose versions for the image's `Target` and picks one
-wheel of each; `sources` and `build_inputs` have what nobody offers as a wheel built by whoever can; `file` reads,
-writes and compares `lightship.lock`; `fetch` brings the locked bytes into the cache; `pylock` speaks PEP 751 with
+wheel of each; `sources`, `named_sources` and `build_inputs` have what nobody offers as a wheel built by whoever can;
+`file` reads, writes and compares `lightship.lock`; `fetch` brings the locked bytes into the cache; `pylock` speaks PEP 751 with
 other tools. `index` hands the user's own index configuration to uv, which `uv` runs as a program. May import `cache`,
 `session`, `progress`, `download`, `transfer`, `transport` and `errors`; knows nothing of plans, layers or bases.
 """
 
-from lightship.lock.build_inputs import Builder, local_places
+from lightship.lock.build_inputs import Builder
 from lightship.lock.fetch import WheelsGoneError, fetch_wheels
 from lightship.lock.file import (
     Inputs,
@@ -20,6 +20,7 @@ from lightship.lock.file import (
     stale_reasons,
     write_lock,
 )
+from lightship.lock.named_sources import local_places
 from lightship.lock.pylock import write_pylock
 from lightship.lock.requirements import (
     RequirementsSource,

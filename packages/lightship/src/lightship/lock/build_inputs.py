@@ -8,8 +8,7 @@ uv's refusal, located, built, and offered to uv in a folder, until all fits.
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,10 +19,11 @@ from lightship.cache import Cache, storing
 from lightship.errors import LockError
 from lightship.lock.file import LockedWheel
 from lightship.lock.index import index_configuration, index_options
+from lightship.lock.named_sources import named_sources
 from lightship.lock.offers import Offer
 from lightship.lock.requirements import RequirementsSource, read_toml
-from lightship.lock.requirements_file import Line, normalised
-from lightship.lock.sources import Source, place_in_lock, source_of_line, source_of_table
+from lightship.lock.requirements_file import normalised
+from lightship.lock.sources import Source, place_in_lock
 from lightship.lock.target import Target
 from lightship.lock.uv import WHEELS_REMEDY, Uv, UvError, explain, packages_without_wheels
 from lightship.session import Session
@@ -83,7 +83,7 @@ class Input:
 @contextmanager
 def input_of(source: RequirementsSource, uv: Uv, target: Target, links: BuiltWheels) -> Iterator[Input]:
     """The requirements, every source among them built and in its place the wheel's path."""
-    sources = _sources(source, uv.index.environ)
+    sources = named_sources(source, uv.index.environ)
     if not sources:
         as_it_is = source.kind == "list"
         yield Input(source.requirements if as_it_is else (), () if as_it_is else (source.path,))
@@ -113,17 +113,6 @@ def locked_content(source: RequirementsSource, uv: Uv) -> tuple[dict[str, Any], 
     return read_toml(source.path), source.directory
 
 
-def local_places(source: RequirementsSource, environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """The folders and source archives of this machine that requirements name; their content is what is locked."""
-    if source.is_locked:
-        entries = read_toml(source.path).get("package" if source.kind == "uv.lock" else "packages", [])
-        return tuple(sorted({folder for each in entries for folder in _locked_folders(each, source)}))
-    found = _sources(source, environ).values()
-    return tuple(
-        sorted({Path(each.place) for each in found if each.kind != "git" and Path(each.place).is_absolute()})
-    )
-
-
 def sources_of(
     wheels: Sequence[LockedWheel], source: RequirementsSource, target: Target, session: Session
 ) -> dict[str, Source]:
@@ -144,7 +133,7 @@ def sources_of(
             offers = select_packages(content, target, folder, source.title)
             found = {each.name: each for each in offers if isinstance(each, Source) and each.name}
         elif named:
-            asked = _sources(source, session.environ).values()
+            asked = named_sources(source, session.environ).values()
             for wheel in named:
                 assert wheel.source is not None
                 match = (wheel.source.kind, wheel.source.place, wheel.source.subdirectory)
@@ -262,22 +251,6 @@ def _with_sdists(
             names += more
 
 
-def _sources(source: RequirementsSource, environ: Mapping[str, str]) -> dict[Line, Source]:
-    """The requirements that are sources, by their line."""
-    if source.is_locked:
-        return {}
-    found = {line: source_of_line(line, source.directory, environ) for line in source.lines if not line.is_option}
-    if source.kind == "pyproject":
-        settings = read_toml(source.path).get("tool", {}).get("uv", {})
-        tables = {normalised(str(key)): table for key, table in settings.get("sources", {}).items()}
-        members = _workspace(source.directory, settings)
-        for line, known in found.items():
-            table = tables.get(line.name or "")
-            if known is None and isinstance(table, dict):
-                found[line] = source_of_table(line.name or "", table, source.directory, line, members)
-    return {line: each for line, each in found.items() if each is not None}
-
-
 def _requirement(source: Source, links: BuiltWheels) -> str:
     wheel, path = links.path_of(source)
     marker = f" ; {source.marker}" if source.marker else ""
@@ -305,32 +278,3 @@ def _pyproject(source: RequirementsSource, lines: Sequence[str], built: Sequence
     kept = {"sources": sources, **{key: settings[key] for key in ("index",) if key in settings}}
     project = {"name": "requirements", "version": "0", "dependencies": list(lines)}
     return tomli_w.dumps({"project": project, "tool": {"uv": kept}})
-
-
-def _workspace(directory: Path, settings: Mapping[str, Any]) -> dict[str, Path]:
-    """The members of a workspace whose root this project is, by normalised name."""
-    members: dict[str, Path] = {}
-    patterns = settings.get("workspace", {}).get("members", [])
-    for pattern in patterns if isinstance(patterns, list) else ():
-        for folder in sorted(directory.glob(str(pattern))):
-            try:
-                table = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
-            except (OSError, ValueError):
-                continue
-            if isinstance(name := table.get("project", {}).get("name"), str):
-                members[normalised(name)] = folder.resolve()
-    return members
-
-
-def _locked_folders(entry: object, source: RequirementsSource) -> Iterator[Path]:
-    """The folder of a package in a uv.lock or pylock.toml, where it is of this machine."""
-    if not isinstance(entry, dict):
-        return
-    for table in (entry.get("source"), entry.get("directory")):
-        if not isinstance(table, dict):
-            continue
-        for key in ("directory", "editable", "path"):
-            found = (source.directory / str(table[key])).resolve() if key in table else None
-            # Not the project itself, which uv.lock lists and nobody installs.
-            if found is not None and found.is_dir() and found != source.directory.resolve():
-                yield found

@@ -44,6 +44,10 @@ ROOMS = {
         *("project", "lock", "layers", "oci", "bases"),
     },
     "run": {"cache", "errors", "progress", "session", "layers", "oci"},
+    "building": {
+        *("cache", "download", "errors", "session", "transfer", "transport"),
+        *("project", "lock", "layers", "oci", "bases", "run"),
+    },
     "contents": {"cache", "errors", "progress", "session", "layers", "oci", "bases", "run"},
     "verify": {"errors", "progress", "session", "layers", "oci", "run", RUNTIME},
     "testing": set(),
@@ -53,7 +57,7 @@ ROOMS = {
 PIPELINE = {
     "serve_config": {"plan", RUNTIME},
     "assemble": {"errors", "plan", "layers", "bases", "oci"},
-    "locking": {"errors", "releases", "session", "plan", "lock", "layers", "bases", "oci"},
+    "locking": {"cache", "errors", "releases", "session", "plan", "lock", "layers", "bases", "oci", "building"},
     "selection": {"errors", "session", "lock", "layers"},
     "pruning": {
         "errors",

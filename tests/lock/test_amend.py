@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from package_index import PackageIndex
 
-from lightship.lock import LockedWheel, Target, fetch_wheels, resolve
-from lightship.lock import resolve as resolve_module
+from lightship.lock import LockedWheel, Target, build_inputs, fetch_wheels, resolve
 from lightship.lock.requirements import RequirementsSource
 from lightship.session import Session
 
@@ -59,18 +59,15 @@ def change(fleet: PackageIndex, session: Session, target: Target, project: Path)
 @pytest.fixture
 def no_resolver(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """After it is called, whoever asks the resolver again fails."""
-    import sys
-
-    module = sys.modules[resolve_module.__module__]
-    real = module._compiled  # type: ignore[attr-defined]
+    real = build_inputs._compiled
 
     def start() -> None:
-        def refuse(*arguments: object) -> None:
+        def refuse(*arguments: Any, **options: Any) -> Any:
             if arguments[-1]:  # preferences: not the comparison, which has none
                 raise AssertionError("the resolver was asked")
-            return real(*arguments)  # type: ignore[no-any-return]
+            return real(*arguments, **options)
 
-        monkeypatch.setattr(module, "_compiled", refuse)
+        monkeypatch.setattr(build_inputs, "_compiled", refuse)
 
     return start
 

@@ -29,7 +29,7 @@ from lightship.layers.runtime import RuntimeRecipe
 from lightship.layers.weights import Weighed, WeightsFile, shards, weigh
 from lightship.layers.wheels import WheelSource, WheelsRecipe
 from lightship.lock import LockedWheel, Pruned, Target, WheelsGoneError, fetch_wheels, pinned_wheels
-from lightship.locking import Locked, bring_up_to_date, lock_base, replace_base, target_of
+from lightship.locking import Locked, bring_up_to_date, lock_base, replace_base, source_builder, target_of
 from lightship.oci import Built, Image, ImageIndex, Platform, Reference, write_layout
 from lightship.oci.stored import unpacked_size
 from lightship.phases import Phases
@@ -443,9 +443,12 @@ def _fetch(
     if missing:
         wanted = {each.sha256 for each in missing}
         wheels = [wheel for wheel in locked.lock.wheels if wheel.sha256 in wanted]
-        source = plan.requirements.value
-        directory = plan.project.directory
-        fetch_wheels(wheels, session, locked.lock.target, source=source, directory=directory, arrived=arrived)
+        source, target = plan.requirements.value, locked.lock.target
+        offered = [wheel for wheel in wheels if wheel.source is None]
+        fetch_wheels(offered, session, target, source=source, directory=plan.project.directory, arrived=arrived)
+        builder = source_builder(plan, target, session, lambda: locked.base, locked.lock.wheels)
+        for wheel in builder.rebuild_all([wheel for wheel in wheels if wheel.source is not None]):
+            arrived(wheel.sha256)
 
 
 def _weights(

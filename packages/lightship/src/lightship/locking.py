@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +13,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from lightship.bases.debian import DebianLock, lock_debian
-from lightship.bases.image import ImageLock, lock_image
+from lightship.bases.base import Base
+from lightship.bases.debian import DebianLock, build_debian, lock_debian
+from lightship.bases.image import ImageLock, build_image_base, lock_image
+from lightship.building import SandboxBuilder, folder_digest
+from lightship.cache import file_digest
 from lightship.errors import LockError
+from lightship.layers import Compression
 from lightship.layers.runtime import runtime_requirements
 from lightship.lock import (
     Inputs,
@@ -23,6 +28,7 @@ from lightship.lock import (
     Pruned,
     Target,
     differences,
+    local_places,
     read_lock,
     requirements_input,
     resolve,
@@ -86,13 +92,16 @@ def bring_up_to_date(
     preferred = old or (read_lock(plan.project.lock_path) if path != plan.project.lock_path else None)
     base_fits = old is not None and old.inputs.base == base_input and not upgrade
     if locked:
-        return _as_it_is(plan, platform, old, base_input)
+        return _as_it_is(plan, platform, old, base_input, session)
     if old is not None and base_fits:
         base = _base_of(choice, old.base)
         base_known(base, resolving=False)
         target = target_of(choice, platform, base)
-        if old.inputs.requirements == _requirements_input(plan, target):
+        if old.inputs.requirements == _requirements_input(plan, target, session):
             return Locked(old, base)
+    before = () if upgrade or preferred is None else preferred.wheels
+    if path != plan.project.lock_path and (first := read_lock(plan.project.lock_path)):
+        before = (*before, *first.wheels)  # what was built for the first platform may do for this one
     if choice.codename is None or base_fits:
         if old is None or not base_fits:
             base = lock_base(plan, platform, session)
@@ -100,16 +109,18 @@ def bring_up_to_date(
         else:
             base = _base_of(choice, old.base)
         target = target_of(choice, platform, base)
-        wheels = _resolve(plan, target, session, None if upgrade else preferred)
+        builder = source_builder(plan, target, session, lambda: base, before)
+        wheels = _resolve(plan, target, session, None if upgrade else preferred, builder)
     else:
         # A Debian release's Python and C library are known from its name, so both halves can go at once.
         target = target_of(choice, platform, None)
         with ThreadPoolExecutor(1) as pool:
             future = pool.submit(lock_base, plan, platform, session)
             future.add_done_callback(partial(_tell, base_known, resolving=preferred is None))
-            wheels = _resolve(plan, target, session, None if upgrade else preferred)
+            builder = source_builder(plan, target, session, future.result, before)
+            wheels = _resolve(plan, target, session, None if upgrade else preferred, builder)
             base = future.result()
-    inputs = Inputs(requirements=_requirements_input(plan, target), base=base_input)
+    inputs = Inputs(requirements=_requirements_input(plan, target, session), base=base_input)
     pruned = old.pruned if old else None  # it has inputs of its own, which say whether it still holds
     new = Lock(target=target, inputs=inputs, base=base.to_dict(), wheels=wheels, pruned=pruned)
     write_lock(path, new)
@@ -131,14 +142,14 @@ def target_of(choice: BaseChoice, platform: Platform, base: DebianLock | ImageLo
     return Target(".".join(base.python_version.split(".")[:2]), f"linux/{base.architecture}", glibc)
 
 
-def _as_it_is(plan: Plan, platform: Platform, old: Lock | None, base_input: str) -> Locked:
+def _as_it_is(plan: Plan, platform: Platform, old: Lock | None, base_input: str, session: Session) -> Locked:
     path, choice = lock_path(plan, platform), plan.base.value
     if old is None:
         raise LockError(f"There is no {path}, and --locked forbids to resolve.", hint=_REMEDY)
     reasons: tuple[str, ...] = ()
     if old.inputs.base == base_input:
         base = _base_of(choice, old.base)
-        expected = Inputs(_requirements_input(plan, target_of(choice, platform, base)), base_input)
+        expected = Inputs(_requirements_input(plan, target_of(choice, platform, base), session), base_input)
         if not (reasons := stale_reasons(old, expected)):
             return Locked(old, base)
     else:
@@ -146,9 +157,46 @@ def _as_it_is(plan: Plan, platform: Platform, old: Lock | None, base_input: str)
     raise LockError(f"{path} is stale: {'; '.join(reasons)}.", hint=_REMEDY)
 
 
-def _resolve(plan: Plan, target: Target, session: Session, old: Lock | None) -> tuple[LockedWheel, ...]:
-    source = plan.requirements.value
-    return resolve(source, _extra(plan), target, session, preferences=old.wheels if old else ())
+def source_builder(
+    plan: Plan,
+    target: Target,
+    session: Session,
+    base_lock: Callable[[], DebianLock | ImageLock],
+    before: Sequence[LockedWheel],
+) -> SandboxBuilder:
+    """What builds the plan's sources, on the base that its image stands on.
+
+    Args:
+        base_lock: Called, and waited for, only when something is built.
+        before: What is locked so far; what is pinned there stays.
+    """
+    table, compression = plan.project.settings.base_table, Compression(plan.compression.value)
+
+    def base() -> Base:
+        lock = base_lock()
+        if isinstance(lock, DebianLock):
+            return build_debian(lock, session, compression, mirror=table.mirror)
+        return build_image_base(lock, session, plan.project.directory)
+
+    return SandboxBuilder(
+        target=target,
+        directory=plan.project.directory,
+        session=session,
+        requirements=plan.requirements.value,
+        base_lock=base_lock,
+        base=base,
+        compression=compression,
+        before=before,
+        mirror=table.mirror,
+        keyring=Path(plan.project.directory, table.keyring) if table.keyring else None,
+    )
+
+
+def _resolve(
+    plan: Plan, target: Target, session: Session, old: Lock | None, builder: SandboxBuilder
+) -> tuple[LockedWheel, ...]:
+    preferences = old.wheels if old else ()
+    return resolve(plan.requirements.value, _extra(plan), target, session, preferences=preferences, builder=builder)
 
 
 def _extra(plan: Plan) -> tuple[str, ...]:
@@ -156,8 +204,13 @@ def _extra(plan: Plan) -> tuple[str, ...]:
     return (*runtime_requirements(), *plan.server.value.requirements)
 
 
-def _requirements_input(plan: Plan, target: Target) -> str:
-    return requirements_input(plan.requirements.value, _extra(plan), target)
+def _requirements_input(plan: Plan, target: Target, session: Session) -> str:
+    """The digest of the requirements, and of the folders among them: their content is what is installed."""
+    source = plan.requirements.value
+    folders = [
+        folder_digest(path) if path.is_dir() else file_digest(path) for path in local_places(source, session.environ)
+    ]
+    return requirements_input(source, _extra(plan), target, folders)
 
 
 def _base_input(choice: BaseChoice, platform: Platform) -> str:
@@ -218,7 +271,8 @@ def move_wheels(plan: Plan, platform: Platform, session: Session) -> Locked:
     """Lock the newest versions that the requirements allow and keep the base. Raises `LockError` as `move_base`."""
     path = lock_path(plan, platform)
     fresh = bring_up_to_date(plan, platform, session, locked=True)
-    wheels = _resolve(plan, fresh.lock.target, session, None)
+    builder = source_builder(plan, fresh.lock.target, session, lambda: fresh.base, ())
+    wheels = _resolve(plan, fresh.lock.target, session, None, builder)
     return _moved(fresh, msgspec.structs.replace(fresh.lock, wheels=wheels), fresh.base, path)
 
 

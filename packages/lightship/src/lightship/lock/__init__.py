@@ -1,12 +1,14 @@
 """The lock: which wheels an image is made of, decided once, written down by hash, found again anywhere.
 
 `requirements` finds what the user asks for; `resolve` has uv choose versions for the image's `Target` and picks one
-wheel of each; `file` reads, writes and compares `lightship.lock`; `fetch` brings the locked bytes into the cache;
-`pylock` speaks PEP 751 with other tools. `index` hands the user's own index configuration to uv, which `uv` runs as a
-program. May import `cache`, `session`, `progress`, `download`, `transfer`, `transport` and `errors`; knows nothing of
-plans, layers or bases.
+wheel of each; `sources`, `named_sources` and `build_inputs` have what nobody offers as a wheel built by whoever can;
+`file` reads, writes and compares `lightship.lock`; `fetch` brings the locked bytes into the cache; `pylock` speaks
+PEP 751 with other tools. `index` hands the configuration of indexes to uv, which `uv` runs as a program. May
+import `cache`, `session`, `progress`, `download`, `transfer`, `transport` and `errors`; knows nothing of plans,
+layers or bases.
 """
 
+from lightship.lock.build_inputs import Builder
 from lightship.lock.fetch import WheelsGoneError, fetch_wheels
 from lightship.lock.file import (
     Inputs,
@@ -19,6 +21,7 @@ from lightship.lock.file import (
     stale_reasons,
     write_lock,
 )
+from lightship.lock.named_sources import local_places
 from lightship.lock.pylock import write_pylock
 from lightship.lock.requirements import (
     RequirementsSource,
@@ -31,6 +34,7 @@ from lightship.lock.resolve import pinned_wheels, resolve
 from lightship.lock.target import Target
 
 __all__ = [
+    "Builder",
     "Inputs",
     "Lock",
     "LockedWeights",
@@ -42,6 +46,7 @@ __all__ = [
     "differences",
     "fetch_wheels",
     "find_requirements",
+    "local_places",
     "pinned_wheels",
     "pins",
     "proposed_requirements",

@@ -9,11 +9,11 @@ from pathlib import Path
 from lightship.cache import file_digest
 from lightship.download import Download, GoneError, download_all
 from lightship.errors import LightshipError, NetworkError
+from lightship.lock.build_inputs import locked_content
 from lightship.lock.file import LockedWheel
 from lightship.lock.index import IndexConfiguration, index_configuration, index_options
 from lightship.lock.offers import Offer, recall, remember
 from lightship.lock.requirements import RequirementsSource
-from lightship.lock.resolve import locked_content
 from lightship.lock.target import Target
 from lightship.lock.uv import Uv, UvError, explain
 from lightship.session import Session

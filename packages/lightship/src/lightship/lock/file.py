@@ -26,6 +26,7 @@ _HEADER = """\
 """
 
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}([0-9a-f]{24})?$")]
 Size = Annotated[int, msgspec.Meta(ge=0)]
 FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+!-]*\.whl$")]
 Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -35,14 +36,40 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of the file: immutable, and closed to unknown keys."""
 
 
-class LockedWheel(_Table, frozen=True):
-    """One wheel; `name` is normalised (PEP 503), `size` in bytes."""
+class LockedSource(_Table, frozen=True, omit_defaults=True):
+    """What a wheel is built of.
+
+    Attributes:
+        kind: `sdist` of an index, `archive` named by its place, `directory`, or `git`.
+        sha256: Of the archive's bytes, or of the folder's files, their names and their modes; of a git repository
+            the commit says it all.
+        place: As the requirements have it, without logins: a URL, or a path relative to the project; nothing for an
+            index's sdist, because the lock names no index.
+        commit: Of a git repository, in full.
+        subdirectory: Where the package lies in it.
+        build: What the build backend needs, as wheels.
+    """
+
+    kind: Literal["sdist", "archive", "directory", "git"]
+    sha256: Sha256 | Literal[""] = ""
+    place: str = ""
+    commit: Commit | Literal[""] = ""
+    subdirectory: str = ""
+    build: tuple[LockedWheel, ...] = ()
+
+
+class LockedWheel(_Table, frozen=True, omit_defaults=True):
+    """One wheel; `name` is normalised (PEP 503), `size` in bytes, `source` what it is built of where it is built.
+
+    A built wheel has a hash as well: that of what this source became when it was locked, and has to become again.
+    """
 
     name: Name
     version: str
     file: FileName
     size: Size
     sha256: Sha256
+    source: LockedSource | None = None
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -162,7 +189,7 @@ def render(lock: Lock) -> str:
     if lock.base:
         table["base"] = lock.base
     if lock.wheels:
-        table["wheel"] = [msgspec.structs.asdict(wheel) for wheel in sorted(lock.wheels, key=lambda each: each.name)]
+        table["wheel"] = [msgspec.to_builtins(wheel) for wheel in sorted(lock.wheels, key=lambda each: each.name)]
     if lock.weights:
         table["weights"] = [msgspec.structs.asdict(file) for file in sorted(lock.weights, key=lambda each: each.path)]
     if pruned := lock.pruned:

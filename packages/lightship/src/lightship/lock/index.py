@@ -10,15 +10,16 @@ from __future__ import annotations
 import configparser
 import hashlib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from lightship.lock.keyring import keyring_password
 from lightship.lock.requirements import RequirementsSource
-from lightship.lock.requirements_file import Line
-from lightship.transport import origin_of
+from lightship.lock.requirements_file import Line, normalised
+from lightship.transport import origin_of, without_credentials
 
 _INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL")
 _INDEX_KEYS = frozenset({"index", "index-url", "extra-index-url", "no-index"})
@@ -69,14 +70,14 @@ def index_configuration(
     return IndexConfiguration(
         environ=combined,
         options=uv_options,
-        credentials=dict(_credentials(indexes, combined)),
+        credentials=dict(_credentials(indexes, combined, keyring=_uses_keyring(combined, settings))),
         key=hashlib.sha256("\0".join([*places, *options, *uv_options]).encode()).hexdigest()[:16],
     )
 
 
 def index_options(source: RequirementsSource | None) -> list[Line]:
     """The lines of a requirements file that say where packages are found."""
-    lines = source.lines if source is not None and source.kind == "requirements" else ()
+    lines = source.lines if source is not None and source.kind in ("requirements", "list") else ()
     return [line for line in lines if line.is_option and line.text.partition("=")[0].split()[0] in _PLACE_OPTIONS]
 
 
@@ -170,7 +171,7 @@ def _uv_settings(environ: Mapping[str, str], directory: Path) -> Iterator[dict[s
             yield _table(folder / "uv.toml")
             break
         if own := _table(folder / "pyproject.toml").get("tool", {}).get("uv"):
-            yield own
+            yield _with_absolute_places(own, folder)
             break
     for base in _config_homes(environ):
         yield _table(base / "uv" / "uv.toml")
@@ -190,8 +191,56 @@ def _table(path: Path) -> dict[str, Any]:
         table = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}  # uv itself will complain of its file
+    return _with_absolute_places(table, path.parent)
+
+
+def _with_absolute_places(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A table of settings, what concerns `uv pip` in it as well, its folders as absolute paths."""
     pip = table.get("pip")
-    return {**pip, **table} if isinstance(pip, dict) else table
+    table = {**pip, **table} if isinstance(pip, dict) else dict(table)
+    if isinstance(links := table.get("find-links"), list):
+        table["find-links"] = [_below(folder, str(link)) for link in links]
+    if isinstance(tables := table.get("index"), list):
+        named = (each for each in tables if isinstance(each, dict))
+        table["index"] = [{**each, "url": _below(folder, str(each.get("url", "")))} for each in named]
+    return table
+
+
+def _below(folder: Path, place: str) -> str:
+    return place if "://" in place else str(folder.absolute() / place)
+
+
+# What decides a resolution of uv's, besides the requirements themselves (uv's reference of settings).
+_RESOLUTION_KEYS = (
+    *("index", "index-url", "extra-index-url", "no-index", "find-links", "index-strategy", "keyring-provider"),
+    *("allow-insecure-host", "native-tls", "system-certs", "prerelease", "resolution", "exclude-newer"),
+    *("constraint-dependencies", "override-dependencies", "dependency-metadata"),
+)
+
+
+def without_metadata(environ: Mapping[str, str], directory: Path, names: Sequence[str]) -> str:
+    """uv's settings as they are in a folder, as the text of one uv.toml, with packages said to need nothing.
+
+    uv reads either the files that it finds or the one it is pointed to, so the one has to hold them all. Lists are
+    joined, the nearest file first; of anything else the nearest counts.
+    """
+    import tomli_w
+
+    merged: dict[str, Any] = {}
+    for table in _uv_settings(environ, directory):
+        for key in _RESOLUTION_KEYS:
+            if key not in table:
+                continue
+            if isinstance(table[key], list):
+                merged[key] = [*merged.get(key, []), *table[key]]
+            else:
+                merged.setdefault(key, table[key])
+    kept = {"index": merged.pop("index", []), "dependency-metadata": merged.pop("dependency-metadata", [])}
+    kept["dependency-metadata"] = [
+        *(each for each in kept["dependency-metadata"] if normalised(str(each.get("name"))) not in names),
+        *({"name": name} for name in names),
+    ]
+    return tomli_w.dumps({**merged, **{key: value for key, value in kept.items() if value}})
 
 
 # Credentials
@@ -226,8 +275,17 @@ def _indexes_of_options(options: list[str]) -> Iterator[tuple[str, str]]:
             yield "", word
 
 
-def _credentials(indexes: list[tuple[str, str]], environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """By origin: what the URL holds, else `UV_INDEX_<NAME>_USERNAME` and `_PASSWORD`."""
+def _uses_keyring(environ: Mapping[str, str], settings: list[dict[str, Any]]) -> bool:
+    chosen = environ.get("UV_KEYRING_PROVIDER") or next(
+        (table["keyring-provider"] for table in settings if "keyring-provider" in table), "disabled"
+    )
+    return chosen == "subprocess"
+
+
+def _credentials(
+    indexes: list[tuple[str, str]], environ: Mapping[str, str], *, keyring: bool
+) -> Iterator[tuple[str, tuple[str, str]]]:
+    """By origin: what the URL holds, with the keyring's password, else `UV_INDEX_<NAME>_USERNAME` and `_PASSWORD`."""
     for name, url in indexes:
         try:
             split = urlsplit(url)
@@ -237,6 +295,13 @@ def _credentials(indexes: list[tuple[str, str]], environ: Mapping[str, str]) -> 
             continue
         variable = "UV_INDEX_" + "".join(letter if letter.isalnum() else "_" for letter in name).upper()
         if split.username is not None:
-            yield origin_of(url), (unquote(split.username), unquote(split.password or ""))
+            user, password = unquote(split.username), split.password
+            if password is None and keyring:
+                host = split.netloc.rpartition("@")[2]
+                bare = without_credentials(url)
+                password = keyring_password(bare, user, environ) or keyring_password(host, user, environ)
+                yield origin_of(url), (user, password or "")
+            else:
+                yield origin_of(url), (user, unquote(password or ""))
         elif name and f"{variable}_USERNAME" in environ:
             yield origin_of(url), (environ[f"{variable}_USERNAME"], environ.get(f"{variable}_PASSWORD", ""))

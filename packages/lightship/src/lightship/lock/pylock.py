@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from lightship.errors import LockError, StorageError
 from lightship.lock.file import Lock
 from lightship.lock.offers import Offer
+from lightship.lock.sources import Source, source_of_package
 from lightship.lock.target import Target
 
 if TYPE_CHECKING:
@@ -27,7 +28,26 @@ def select_offers(
     title: str,
     allowed: Mapping[str, frozenset[str]] | None = None,
 ) -> tuple[Offer, ...]:
-    """Exactly one wheel per package for the target: markers evaluated, best tag first.
+    """Exactly one wheel per package for the target, as `select_packages`; a package without one is an error."""
+    offers = []
+    for chosen in select_packages(content, target, directory, title, allowed):
+        if isinstance(chosen, Source):
+            raise LockError(
+                f"{title}: {chosen.name}: no wheel fits {target}, only source that would have to be built.",
+                hint=_remedy(),
+            )
+        offers.append(chosen)
+    return tuple(offers)
+
+
+def select_packages(
+    content: Mapping[str, Any],
+    target: Target,
+    directory: Path,
+    title: str,
+    allowed: Mapping[str, frozenset[str]] | None = None,
+) -> tuple[Offer | Source, ...]:
+    """One wheel per package for the target, or what one can be built of: markers evaluated, best tag first.
 
     Args:
         content: A pylock.toml as read.
@@ -39,17 +59,15 @@ def select_offers(
     """
     from packaging.pylock import PackageArchive, PackageWheel, Pylock, PylockSelectError, PylockValidationError
 
-    offers = []
+    offers: list[Offer | Source] = []
     try:
         lock = Pylock.from_dict(_prepared(content, allowed or {}, title))
         for package, chosen in lock.select(environment=cast("Environment", target.markers()), tags=target.tags()):
             if isinstance(chosen, PackageWheel | PackageArchive) and _file_name(chosen).endswith(".whl"):
                 offers.append(_offer(package, chosen, target, directory, title))
-                continue
-            raise LockError(
-                f"{title}: {package.name}: no wheel fits {target}, only source that would have to be built.",
-                hint=_remedy(),
-            )
+            else:
+                assert not isinstance(chosen, PackageWheel)
+                offers.append(source_of_package(package, chosen, directory, title))
     except PylockValidationError as error:
         raise LockError(f"{title} is not a valid pylock.toml (PEP 751): {error}.") from error
     except PylockSelectError as error:
@@ -170,7 +188,7 @@ def _prepared(content: Mapping[str, Any], allowed: Mapping[str, frozenset[str]],
         wheels = sorted((wheel for wheel in package["wheels"] if isinstance(wheel, dict)), key=_preference)
         hashes = allowed.get(str(package.get("name")))
         kept = [wheel for wheel in wheels if not hashes or str(wheel.get("hashes", {}).get("sha256")) in hashes]
-        if wheels and not kept:
+        if wheels and not kept and "sdist" not in package:
             raise LockError(
                 f"{title}: {package.get('name')} {package.get('version')}: no wheel that fits the image has one of "
                 "the hashes that the requirements allow.",

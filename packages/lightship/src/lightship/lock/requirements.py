@@ -125,8 +125,13 @@ def proposed_requirements(requirements: Sequence[str], directory: Path = Path())
     return RequirementsSource("list", directory, tuple(requirements))
 
 
-def requirements_input(source: RequirementsSource, extra: Sequence[str], target: Target) -> str:
-    """What the lock's wheels depend on, as one digest: `inputs.requirements` of the lock."""
+def requirements_input(
+    source: RequirementsSource, extra: Sequence[str], target: Target, folders: Sequence[str] = ()
+) -> str:
+    """What the lock's wheels depend on, as one digest: `inputs.requirements` of the lock.
+
+    `folders` are the digests of what the requirements name on this machine, in a fixed order.
+    """
     parts = [
         RECIPE,
         source.kind,
@@ -135,6 +140,7 @@ def requirements_input(source: RequirementsSource, extra: Sequence[str], target:
         target.minor,
         target.platform,
         list(target.glibc),
+        *([list(folders)] if folders else []),
     ]
     return f"sha256:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
 
@@ -170,7 +176,7 @@ def check_supported(source: RequirementsSource) -> None:
         chosen = _entry(sources, line.name)
         if {"git", "workspace", "editable"} & chosen.keys() or not str(chosen.get("path", ".whl")).endswith(".whl"):
             raise LockError(
-                f"{source.path}: tool.uv.sources: {line.name} comes from a source tree, which is not supported yet.",
+                f"{source.path}: tool.uv.sources: {line.name} comes from a source tree, which is not supported here.",
                 hint="Build it with `uv build --wheel` and give the wheel's path there, or run `uv lock` without it.",
             )
 

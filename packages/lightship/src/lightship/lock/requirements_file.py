@@ -99,7 +99,7 @@ def check_needs_no_build(line: Line) -> None:
     else:
         return
     raise LockError(
-        f"{line.origin}: {_without_login(line.text)!r}: {what} is not supported yet; an image is made of wheels.",
+        f"{line.origin}: {_without_login(line.text)!r}: {what} cannot be built here.",
         hint="Build it with `uv build --wheel`, put the wheel in a folder that --find-links names, and require it "
         "by name; or write the wheel's path here (./dist/name-1.0-py3-none-any.whl).",
     )

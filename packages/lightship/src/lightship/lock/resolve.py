@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from lightship.lock.amend import amended
+from lightship.lock.build_inputs import Builder, BuiltWheels, input_of, locked_content, resolve_building
 from lightship.lock.file import LockedWheel
 from lightship.lock.index import index_configuration, index_options
 from lightship.lock.offers import Offer, locked_wheels
 from lightship.lock.pylock import select_offers
-from lightship.lock.requirements import RequirementsSource, check_supported, pins, read_toml
+from lightship.lock.requirements import RequirementsSource, check_supported, pins
 from lightship.lock.target import Target
 from lightship.lock.uv import Uv, UvError, explain
 from lightship.session import Session
@@ -26,6 +24,7 @@ def resolve(
     session: Session,
     *,
     preferences: Sequence[LockedWheel] = (),
+    builder: Builder | None = None,
 ) -> tuple[LockedWheel, ...]:
     """The wheels of the image.
 
@@ -33,22 +32,29 @@ def resolve(
         extra: Requirements (PEP 508) on top of the user's, such as those of the runtime.
         preferences: The wheels of the lock so far. Their versions are kept where the requirements allow; without
             them everything moves to its newest version.
+        builder: For what nobody offers as a wheel; without one such requirements are refused.
 
     Raises: `LockError` where no set of wheels fits, `ProjectError` where the requirements cannot be read,
-        `NetworkError` where the index cannot be reached.
+        `NetworkError` where the index cannot be reached; and what the builder raises.
     """
-    check_supported(source)
+    if builder is None:
+        check_supported(source)
     index = index_configuration(session.environ, source, source.directory)
-    try:
-        with session.progress.task(f"Resolving {source.title}"):
-            uv = Uv(session, index, source.directory)
-            if preferences and (wheels := amended(preferences, source, extra, target, session, index, uv)):
-                return wheels
-            offers = _offers(source, extra, target, uv, preferences)
-    except UvError as error:
-        what = source.title if not extra else f"{source.title} together with {', '.join(extra)}"
-        raise explain(error, what, offline=session.offline) from error
-    return locked_wheels(offers, replace(session, environ=index.environ), index)
+    with session.cache.temporary_directory() as folder:
+        links = BuiltWheels(folder.resolve(), session.cache, builder)
+        try:
+            with session.progress.task(f"Resolving {source.title}"):
+                uv = Uv(session, index, source.directory)
+                if preferences and (wheels := amended(preferences, source, extra, target, session, index, uv)):
+                    return wheels
+                offers = _offers(source, extra, target, uv, preferences, links)
+        except UvError as error:
+            what = source.title if not extra else f"{source.title} together with {', '.join(extra)}"
+            raise explain(error, what, offline=session.offline) from error
+        built = [links.wheels[offer.sha256] for offer in offers if offer.sha256 in links.wheels]
+        found = [offer for offer in offers if offer.sha256 not in links.wheels]
+        locked = locked_wheels(found, replace(session, environ=index.environ), index)
+    return tuple(sorted([*locked, *built], key=lambda wheel: wheel.name))
 
 
 def pinned_wheels(source: RequirementsSource, target: Target, session: Session) -> tuple[LockedWheel, ...]:
@@ -70,57 +76,42 @@ def pinned_wheels(source: RequirementsSource, target: Target, session: Session) 
     return locked_wheels(offers, replace(session, environ=index.environ), index)
 
 
-def locked_content(source: RequirementsSource, uv: Uv) -> tuple[dict[str, Any], Path]:
-    """A lock of another tool as the content of a pylock.toml, and the folder that its paths are relative to."""
-    if source.kind == "uv.lock":
-        return uv.export(source.path)
-    return read_toml(source.path), source.directory
-
-
 def _offers(
-    source: RequirementsSource, extra: Sequence[str], target: Target, uv: Uv, preferences: Sequence[LockedWheel]
-) -> Iterable[Offer]:
+    source: RequirementsSource,
+    extra: Sequence[str],
+    target: Target,
+    uv: Uv,
+    preferences: Sequence[LockedWheel],
+    links: BuiltWheels,
+) -> Sequence[Offer]:
+    from lightship.lock.pylock import select_packages
+
     if source.is_locked:
         content, folder = locked_content(source, uv)
-        locked = select_offers(content, target, folder, source.title)
+        locked = [links.offer(each) for each in select_packages(content, target, folder, source.title)]
         missing = [text for text in extra if not _met(text, locked, target)]
-        return _completed(locked, missing, source, target, uv) if missing else locked
-    lines, files = list(extra), [source.path]
-    if source.kind == "list":
-        lines, files = [*source.requirements, *extra], []
-    if not lines and not files:
-        return ()
-    content, folder = _compiled(lines, files, target, uv, preferences)
-    return select_offers(content, target, folder, source.title, source.hashes)
-
-
-def _compiled(
-    lines: Sequence[str], files: Sequence[Path], target: Target, uv: Uv, preferences: Sequence[LockedWheel]
-) -> tuple[dict[str, Any], Path]:
-    """What uv resolves, once more without the preferences that it fails over.
-
-    A preferred version is looked for in one index only, though another may have the wheel for this platform, and a
-    version that was locked for another platform may have no wheel for this one.
-    """
-    while True:
-        try:
-            return uv.compile(lines, files, target, preferences=preferences)
-        except UvError as error:
-            blamed = set(re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", str(error).lower()))
-            kept = [wheel for wheel in preferences if wheel.name not in blamed]
-            if len(kept) == len(preferences):
-                raise
-            preferences = kept
+        return _completed(locked, missing, source, target, uv, links) if missing else locked
+    with input_of(source, uv, target, links) as given:
+        if not given.lines and not given.files and not extra:
+            return ()
+        lines = [*extra, *given.lines] if source.kind != "list" else [*given.lines, *extra]
+        return resolve_building(
+            lines, given.files, target, uv, links, source, constraints=given.constraints, preferences=preferences
+        )
 
 
 def _completed(
-    locked: Iterable[Offer], missing: Sequence[str], source: RequirementsSource, target: Target, uv: Uv
-) -> Iterable[Offer]:
+    locked: Iterable[Offer],
+    missing: Sequence[str],
+    source: RequirementsSource,
+    target: Target,
+    uv: Uv,
+    links: BuiltWheels,
+) -> Sequence[Offer]:
     """What is locked, exactly as it is, with what is missing resolved around it."""
     lines = [*(line.text for line in index_options(source)), *(offer.requirement for offer in locked), *missing]
-    content, folder = uv.compile(lines, [], target)
-    added = {offer.name: offer for offer in select_offers(content, target, folder, source.title)}
-    return (added | {offer.name: offer for offer in locked}).values()
+    added = {offer.name: offer for offer in resolve_building(lines, [], target, uv, links, source)}
+    return tuple((added | {offer.name: offer for offer in locked}).values())
 
 
 def _met(text: str, locked: Iterable[Offer], target: Target) -> bool:

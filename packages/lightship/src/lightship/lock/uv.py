@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from typing import Any
 from lightship.cache import storing
 from lightship.errors import LightshipError, LockError, NetworkError
 from lightship.lock.file import LockedWheel
-from lightship.lock.index import IndexConfiguration
+from lightship.lock.index import IndexConfiguration, without_metadata
+from lightship.lock.requirements_file import normalised
 from lightship.lock.target import Target
 from lightship.session import Session
 
@@ -70,6 +71,9 @@ class Uv:
         target: Target,
         *,
         preferences: Sequence[LockedWheel] = (),
+        constraints: Sequence[str] = (),
+        links: Path | None = None,
+        sdists_of: Sequence[str] = (),
         no_deps: bool = False,
         refresh: bool = False,
     ) -> tuple[dict[str, Any], Path]:
@@ -77,6 +81,10 @@ class Uv:
 
         Args:
             preferences: Versions to keep where the requirements allow.
+            constraints: Requirements (PEP 508) on packages that need not be there.
+            links: A folder of wheels besides those of the user's configuration.
+            sdists_of: Packages of which source distributions are chosen instead of wheels. uv is told that they
+                need nothing, so that it has no reason to run their build backends.
             refresh: Believe nothing that uv has cached.
 
         Returns: the content of a pylock.toml, and the folder that its paths are relative to.
@@ -88,11 +96,22 @@ class Uv:
             *("--python", sys.executable, "--python-version", target.python, "--python-platform", target.uv_platform),
             *["--no-deps"] * no_deps,
             *["--refresh"] * refresh,
+            *(word for name in sdists_of for word in ("--no-binary", name)),
             *self.index.options,
             *(str(path.absolute()) for path in files),
             *(["-"] if lines else []),
         ]
-        return self._run(arguments, "\n".join([*lines, ""]), _preferences(preferences))
+        environ: dict[str, str] = {}
+        if links is not None:  # in the variable, because an option would take its place
+            known = self.index.environ.get("UV_FIND_LINKS")
+            environ["UV_FIND_LINKS"] = ",".join(filter(None, (known, str(links))))
+        with self.session.cache.temporary_directory() as folder:
+            if constraints:
+                arguments += ["--constraints", _written(folder / "constraints.txt", "\n".join([*constraints, ""]))]
+            if sdists_of:
+                settings = without_metadata(self.index.environ, self.directory, sdists_of)
+                environ["UV_CONFIG_FILE"] = _written(folder / "uv.toml", settings)
+            return self._run(arguments, "\n".join([*lines, ""]), _preferences(preferences), environ)
 
     def export(self, lock: Path) -> tuple[dict[str, Any], Path]:
         """A `uv.lock` like `compile`: the project's own dependencies, without development groups.
@@ -102,7 +121,13 @@ class Uv:
         options = ("--frozen", "--no-default-groups", "--no-emit-project")
         return self._run(["export", "--format", "pylock.toml", *options, "--project", str(lock.parent.absolute())])
 
-    def _run(self, arguments: list[str], text: str = "", existing: str = "") -> tuple[dict[str, Any], Path]:
+    def _run(
+        self,
+        arguments: list[str],
+        text: str = "",
+        existing: str = "",
+        environ: Mapping[str, str] | None = None,
+    ) -> tuple[dict[str, Any], Path]:
         options = ["--quiet", "--no-header", *["--offline"] * self.session.offline]
         with self.session.cache.temporary_directory() as folder:
             output = folder.absolute() / "pylock.toml"
@@ -116,7 +141,7 @@ class Uv:
                     capture_output=True,
                     encoding="utf-8",
                     errors="replace",
-                    env={**self.index.environ, **_ENVIRONMENT},
+                    env={**self.index.environ, **_ENVIRONMENT, **(environ or {})},
                     cwd=self.directory,
                     check=False,
                 )
@@ -174,6 +199,20 @@ def explain(error: UvError, what: str, *, offline: bool) -> LightshipError:
             hint="Loosen one of the requirements named above.",
         )
     return LockError(f"uv could not resolve {what}.\n{shown}")
+
+
+def packages_without_wheels(error: UvError) -> tuple[str, ...]:
+    """The packages, normalised, of which uv found nothing but sources, where that is why it ended."""
+    if not _NEED_A_BUILD.search(error.explanation):
+        return ()
+    names = (name or other for name, other in _WITHOUT_WHEELS.findall(error.explanation))
+    return tuple(sorted({normalised(name) for name in names}))
+
+
+def _written(path: Path, text: str) -> str:
+    with storing(path):
+        path.write_text(text, "utf-8")
+    return str(path.absolute())
 
 
 def _preferences(wheels: Sequence[LockedWheel]) -> str:

@@ -52,9 +52,9 @@ class EmbeddedEngine:
                 Path(directory, name).mkdir()
             Path(directory).chmod(0o755)
             try:
-                container = _launch(self.python, _request(Path(directory), uid=65532, gid=65532), port=0)
-            except _LaunchError as error:
-                return _namespaces_refused(error.problem) or f"it failed in a way that was not foreseen ({error})"
+                container = launch(self.python, launch_request(Path(directory), uid=65532, gid=65532), port=0)
+            except LaunchError as error:
+                return namespaces_refused(error.problem) or f"it failed in a way that was not foreseen ({error})"
             except EngineError as error:
                 return error.message.rstrip(".")
             if status := container.wait(_LAST_WAIT):
@@ -99,7 +99,7 @@ class EmbeddedEngine:
         arguments = (*settings.entrypoint, *settings.command)
         if not arguments:
             raise EngineError("The image has neither an entrypoint nor a command, so there is nothing to run.")
-        request = _request(
+        request = launch_request(
             root,
             emulator=_emulator(image),
             uid=user.uid,
@@ -111,8 +111,8 @@ class EmbeddedEngine:
             stop_signal=_signal_number(settings.stop_signal),
         )
         try:
-            return _launch(self.python, request, port=port, grace=options.grace, held=held)
-        except _LaunchError as error:
+            return launch(self.python, request, port=port, grace=options.grace, held=held)
+        except LaunchError as error:
             raise _start_error(error.problem, image) from error
 
 
@@ -172,7 +172,7 @@ class EmbeddedContainer:
             self._launcher.stdin.close()
 
 
-class _LaunchError(Exception):
+class LaunchError(Exception):
     """The launcher's report of what went wrong."""
 
     def __init__(self, problem: dict[str, Any]) -> None:
@@ -181,7 +181,7 @@ class _LaunchError(Exception):
         self.problem = problem
 
 
-def _request(
+def launch_request(
     root: Path,
     *,
     uid: int,
@@ -192,8 +192,15 @@ def _request(
     host_name: str = "lightship",
     stop_signal: int = signal.SIGTERM,
     emulator: str | None = None,
+    network: bool = True,
+    work: tuple[Path, str] | None = None,
 ) -> dict[str, Any]:
-    """What the launcher reads. Without arguments it sets everything up, runs nothing and ends well."""
+    """What the launcher reads. Without arguments it sets everything up, runs nothing and ends well.
+
+    Args:
+        network: Whether it shares the host's network and its resolver's files; else it has none.
+        work: A folder of this machine, and its place in the container (relative to the root, below tmp).
+    """
     return {
         "root": os.fspath(root),
         "uid": uid,
@@ -204,7 +211,9 @@ def _request(
         "host_name": host_name[:64],
         "stop_signal": int(stop_signal),
         "emulator": emulator,
-        "files": [[f"/{name}", name] for name in HOST_FILES],
+        "files": [[f"/{name}", name] for name in HOST_FILES] if network else [],
+        "network": network,
+        "work": [os.fspath(work[0].absolute()), work[1]] if work else None,
     }
 
 
@@ -220,7 +229,7 @@ def _emulator(image: Image) -> str | None:
     return shutil.which(f"qemu-{name}-static") or shutil.which(f"qemu-{name}")
 
 
-def _launch(
+def launch(
     python: str, request: dict[str, Any], *, port: int, grace: float = 10.0, held: BinaryIO | None = None
 ) -> EmbeddedContainer:
     """Start the launcher, and return when the image's program runs."""
@@ -253,7 +262,7 @@ def _launch(
         problem = reports.read()
     if problem:
         container.stop()
-        raise _LaunchError(json.loads(problem))
+        raise LaunchError(json.loads(problem))
     return container
 
 
@@ -274,7 +283,7 @@ def _start_error(problem: dict[str, Any], image: Image) -> EngineError:
         return _program_error(step, subject, number, image)
     if step == "directory":
         return EngineError(f"The working directory {subject} of the image cannot be entered: {why}.")
-    if refused := _namespaces_refused(problem):
+    if refused := namespaces_refused(problem):
         return EngineError(f"The embedded engine does not work here: {refused}.")
     return EngineError(f"The container did not start: {step} {subject}: {why}.")
 
@@ -300,7 +309,7 @@ def _program_error(step: str, program: str, number: int, image: Image) -> Engine
     )
 
 
-def _namespaces_refused(problem: dict[str, Any]) -> str | None:
+def namespaces_refused(problem: dict[str, Any]) -> str | None:
     """What forbids namespaces here and what to do, where the launcher met that."""
     if problem["step"] not in ("namespaces", "ids", "mount"):
         return None

@@ -9,9 +9,10 @@ descriptor REPORT as JSON: {"step": ..., "errno": ..., "subject": ...}; nothing 
 * When the launcher itself is killed, the kernel kills the container (PR_SET_PDEATHSIG), and with PID 1 all of it.
 * The exit status is the container's, or 128 and the number of the signal that ended it.
 
-The container has user, mount, PID, IPC and host name namespaces of its own and the network of the host; a read-only
-root; tmpfs on /tmp, /run and /dev/shm; no capability and no way to gain one (namespaces(7), user_namespaces(7)). This
-keeps a program from harming its host by mistake. It has no seccomp filter and is no fortress against a hostile image.
+The container has user, mount, PID, IPC and host name namespaces of its own; the network of the host, or where the
+request says so none at all; a read-only root; tmpfs on /tmp, /run and /dev/shm, and below /tmp the folder to work in
+that the request may name; no capability and no way to gain one (namespaces(7), user_namespaces(7)). This keeps a
+program from harming its host by mistake. It has no seccomp filter and is no fortress against a hostile image.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
 # linux/mount.h
 MS_RDONLY = 1
 MS_NOSUID = 2
@@ -139,7 +141,7 @@ def main(report: int) -> int:
     kernel = Kernel()
     try:
         os.chdir(request["root"])
-        enter_namespaces(kernel, request["uid"], request["gid"])
+        enter_namespaces(kernel, request["uid"], request["gid"], network=request["network"])
         # The container looks at one end of this to see whether its parent is still alive.
         alive, held = os.pipe()
         container = os.fork()
@@ -173,8 +175,11 @@ def tell(report: int, problem: dict[str, object]) -> None:
     os.write(report, json.dumps(problem).encode())
 
 
-def enter_namespaces(kernel: Kernel, uid: int, gid: int) -> None:
-    """Leave for new namespaces (the PID namespace begins with the next child), with `uid` and `gid` mapped."""
+def enter_namespaces(kernel: Kernel, uid: int, gid: int, *, network: bool) -> None:
+    """Leave for new namespaces (the PID namespace begins with the next child), with `uid` and `gid` mapped.
+
+    Without `network` there is a network namespace as well, and nothing in it.
+    """
     launcher = os.getpid()
     ready, go = os.pipe()
     writer = os.fork()
@@ -189,7 +194,7 @@ def enter_namespaces(kernel: Kernel, uid: int, gid: int) -> None:
         os._exit(status)
     os.close(ready)
     try:
-        kernel.unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS)
+        kernel.unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | (0 if network else CLONE_NEWNET))
         os.write(go, b".")
     except OSError as error:
         raise Failure("namespaces", error) from error
@@ -228,7 +233,7 @@ def become_container(kernel: Kernel, request: dict[str, Any], report: int, alive
         forget_signals()
         # Opened here, because the container's root has no such program.
         emulator = os.open(request["emulator"], os.O_RDONLY | os.O_CLOEXEC) if request["emulator"] else None
-        build_root(kernel, request["files"])
+        build_root(kernel, request["files"], request["work"])
         kernel.set_host_name(request["host_name"])
         become_user(kernel, request["uid"], request["gid"])
         kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -252,10 +257,16 @@ def forget_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def build_root(kernel: Kernel, files: list[list[str]]) -> None:
-    """Make the current directory the read-only root of a new mount namespace, with what programs expect around it."""
+def build_root(kernel: Kernel, files: list[list[str]], work: list[str] | None) -> None:
+    """Make the current directory the read-only root of a new mount namespace, with what programs expect around it.
+
+    `work` is a folder of the host and where it is to be, relative to the root and below tmp: the one place whose
+    files stay when the container is gone.
+    """
     kernel.unshare(CLONE_NEWNS)
     kernel.mount(None, "/", flags=MS_REC | MS_PRIVATE)
+    # Opened before the stage covers what lies below /tmp, and in this namespace, whose mounts alone can be bound.
+    opened = os.open(work[0], os.O_PATH | os.O_DIRECTORY) if work else None
     # By the current directory: its path may lead through directories that only the user outside may enter.
     kernel.mount(".", STAGE, flags=MS_BIND)
     os.chdir(STAGE)
@@ -266,6 +277,10 @@ def build_root(kernel: Kernel, files: list[list[str]]) -> None:
         if Path("proc", name).exists():
             kernel.bind(f"proc/{name}", f"proc/{name}", read_only=True)
     kernel.mount("tmpfs", "tmp", "tmpfs", plain, "mode=1777")
+    if work and opened is not None:
+        Path(work[1]).mkdir(parents=True)
+        kernel.bind(f"/proc/self/fd/{opened}", work[1], read_only=False)
+        os.close(opened)
     kernel.mount("tmpfs", "run", "tmpfs", plain, "mode=1777")
     build_dev(kernel)
     # Libraries count processors and memory nodes there. All of /sys can be had only with a network namespace.

@@ -59,6 +59,11 @@ test: $(VENV)/.dev models  ## Run all tests but the slow ones
 test-slow: $(VENV)/.dev models  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -n auto -m slow $(PYTEST_ARGS)
 
+.PHONY: golden
+golden: $(VENV)/.dev  ## Write the published digests anew: only after a change that is meant to change them
+	PYTHONPATH=tests/golden:tests/conformance:tests/layers $(BIN)/python tests/golden/golden_images.py >tests/golden/digests.toml.new
+	mv tests/golden/digests.toml.new tests/golden/digests.toml
+
 .PHONY: bench-build
 bench-build: $(VENV)/.dev models  ## Measure builds against the textbook Dockerfile (BENCH_ARGS="--app text": PyTorch)
 	scripts/with-dockerd.sh $(BIN)/python -m bench.build $(BENCH_ARGS)

@@ -16,6 +16,8 @@ for entry in "${programs[@]}"; do
 	command -v "${entry%%:*}" >/dev/null || missing+=("${entry#*:}")
 done
 test -f /usr/share/keyrings/debian-archive-keyring.gpg || missing+=(debian-archive-keyring)
+test -d /usr/share/gocode/src/github.com/opencontainers/image-spec/schema ||
+	missing+=(golang-github-opencontainers-image-spec-dev)
 test -f /usr/include/stdio.h || missing+=(libc6-dev)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 

@@ -46,6 +46,7 @@ TOLD = frozenset(
         "image.name",
         "image.tag",
         "image.compression",
+        "image.keep",
         "image.prune",
         "image.include",
         "image.exclude",

@@ -44,8 +44,8 @@ def _environment(base: Base, chosen: Mapping[str, str]) -> tuple[tuple[str, str]
     variables.setdefault("LANG", "C.UTF-8")
     variables["PYTHONUNBUFFERED"] = "1"  # logs are read while the server runs
     variables["PYTHONDONTWRITEBYTECODE"] = "1"  # bytecode is in the image, and its folders are not writable
-    # Where libraries keep what they compute (XDG Base Directory Specification): numba refuses to import what it cannot
-    # cache, as librosa and pynndescent do. Only /tmp can be written.
+    # Where libraries keep what they compute (XDG Base Directory Specification): numba refuses to import what it
+    # cannot cache, as librosa and pynndescent do. Only /tmp can be written.
     variables.setdefault("XDG_CACHE_HOME", "/tmp/.cache")  # noqa: S108 - the container's /tmp is its own
     variables.update(chosen)
     return tuple(variables.items())

@@ -24,6 +24,7 @@ CORE = {
     "releases": set(),
     "assembled": set(),
     "cache": {"assembled", "errors"},
+    "file_digests": {"assembled", "cache"},
     "session": {"cache", "progress"},
     "transport": {"errors"},
     "transfer": {"cache", "session", "transport"},
@@ -34,9 +35,9 @@ CORE = {
 ROOMS = {
     "models": {"errors", RUNTIME},
     "project": {"errors", "models", RUNTIME},
-    "lock": {"cache", "download", "errors", "progress", "session", "transfer", "transport"},
+    "lock": {"cache", "file_digests", "download", "errors", "progress", "session", "transfer", "transport"},
     "plan": {"errors", "quantities", "releases", "project", "models", "lock", RUNTIME},
-    "layers": {"assembled", "cache", "errors", "progress"},
+    "layers": {"assembled", "cache", "file_digests", "errors", "progress"},
     "oci": {"cache", "download", "errors", "progress", "session", "transfer", "transport", "layers"},
     "bases": {"cache", "download", "errors", "progress", "releases", "session", "layers", "oci"},
     "supply": {

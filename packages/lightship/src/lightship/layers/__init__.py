@@ -1,7 +1,8 @@
 """Layers: deterministic tar, compression, and one file per producer (wheels, weights, app, runtime).
 
 Also the way back: `tar_stream` reads a layer that anybody wrote, `layer_tree` unpacks it, and `rootfs` lays layers
-over each other as the file system of a container. May import `assembled`, `cache`, `errors` and `progress`;
+over each other as the file system of a container. May import `assembled`, `cache`, `file_digests`, `errors` and
+`progress`;
 knows nothing of images, projects or plans.
 """
 

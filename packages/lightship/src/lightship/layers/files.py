@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightship.assembled import FileState
-from lightship.cache import CHUNK, Cache, file_digest
+from lightship.cache import CHUNK, Cache
 from lightship.errors import ProjectError
+from lightship.file_digests import known_digest
 from lightship.layers.layer import recipe_key
 from lightship.layers.tar import TarWriter
 
 VERSION = 1
-_REMEMBERED = 1 << 20  # bytes; smaller files are hashed faster than their record is read
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class FileEntry:
         """A file on disk. The digest of a large one is remembered with its size, time and inode."""
         mode = 0o755 if executable else 0o644
         try:
-            return cls(path, _digest(source, cache), source.stat().st_size, mode, source)
+            return cls(path, known_digest(source, cache), source.stat().st_size, mode, source)
         except OSError as error:
             raise ProjectError(f"Could not read {source}: {error.strerror}.") from error
 
@@ -78,32 +76,3 @@ class FilesRecipe:
     @property
     def _sorted(self) -> Sequence[FileEntry]:
         return sorted(self.files, key=lambda file: file.path)
-
-
-def remembered_digest(source: Path, cache: Cache) -> str | None:
-    """The digest of a file that was hashed before in the state that it is in; None where it has to be read."""
-    record = cache.read_record("file-digests", _state_key(source, FileState.of(source)))
-    return str(record["digest"]) if record else None
-
-
-def remember_digest(source: Path, state: FileState, digest: str, cache: Cache) -> None:
-    """Let `remembered_digest` know the digest of a file that was in this state before and after it was read."""
-    if state.settled(time.time_ns()):
-        cache.write_record("file-digests", _state_key(source, state), {"digest": digest})
-
-
-def _state_key(source: Path, state: FileState) -> str:
-    text = f"{source.resolve()}\0{state.size}\0{state.modified}\0{state.changed}\0{state.inode}"
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _digest(source: Path, cache: Cache) -> str:
-    state = FileState.of(source)
-    if state.size < _REMEMBERED:
-        return file_digest(source)
-    if known := remembered_digest(source, cache):
-        return known
-    digest = file_digest(source)
-    if FileState.of(source) == state:
-        remember_digest(source, state, digest, cache)
-    return digest

@@ -18,8 +18,9 @@ import zstandard
 from lightship.assembled import Assembly, FilePart, FileState, Part
 from lightship.cache import CHUNK, Cache
 from lightship.errors import ProjectError
+from lightship.file_digests import remember_digest, remembered_digest
 from lightship.layers.compression import ZSTD_LEVEL, Compression
-from lightship.layers.files import FileEntry, FilesRecipe, remember_digest, remembered_digest
+from lightship.layers.files import FileEntry, FilesRecipe
 from lightship.layers.layer import Layer, cached_layer, layer_annotations, materialise, record_layer
 from lightship.layers.tar import TarWriter
 from lightship.progress import Progress

@@ -18,6 +18,7 @@ from lightship.lock.file import LockedWheel
 from lightship.lock.index import IndexConfiguration, without_metadata
 from lightship.lock.requirements_file import normalised
 from lightship.lock.target import Target
+from lightship.lock.wheelhouse import with_pages
 from lightship.session import Session
 
 _SHOWN = 1500  # characters of uv's explanation; a conflict in a large set can fill pages
@@ -134,6 +135,9 @@ class Uv:
             with storing(output):
                 if existing:
                     output.write_text(existing)
+                run_environ = {**self.index.environ, **_ENVIRONMENT, **(environ or {})}
+                if links := run_environ.get("UV_FIND_LINKS"):
+                    run_environ["UV_FIND_LINKS"] = with_pages(links, self.session.cache, folder)
             try:
                 result = subprocess.run(
                     [self._program(), *arguments, *options, "-o", str(output)],
@@ -141,7 +145,7 @@ class Uv:
                     capture_output=True,
                     encoding="utf-8",
                     errors="replace",
-                    env={**self.index.environ, **_ENVIRONMENT, **(environ or {})},
+                    env=run_environ,
                     cwd=self.directory,
                     check=False,
                 )

@@ -2,8 +2,7 @@
 
 Also the way back: `tar_stream` reads a layer that anybody wrote, `layer_tree` unpacks it, and `rootfs` lays layers
 over each other as the file system of a container. May import `assembled`, `cache`, `file_digests`, `errors` and
-`progress`;
-knows nothing of images, projects or plans.
+`progress`; knows nothing of images, projects or plans.
 """
 
 from lightship.layers.compression import Compression

@@ -40,7 +40,7 @@ def rich_index(rich_image: Callable[[str], Image]) -> Callable[[str], ImageIndex
 
 @pytest.fixture(scope="module")
 def containerd() -> Iterator[Callable[..., str]]:
-    """`containerd("images", "ls")`: what containerd's own client says. Other modules count this process's children."""
+    """`containerd("images", "ls")`: what its own client says. Other modules count this process's children."""
     program = shutil.which("containerd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if program is None or shutil.which("ctr") is None:
         absent("containerd is not installed")

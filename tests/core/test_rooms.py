@@ -73,7 +73,8 @@ PIPELINE = {
         "locking",
         "selection",
     },
-    "build": {*CORE, *ROOMS, "serve_config", "assemble", "locking", "selection", "pruning"}
+    "workshop": {"errors", "session", "lock", "plan", "layers", "bases", "oci", "locking", "selection"},
+    "build": {*CORE, *ROOMS, "serve_config", "assemble", "locking", "selection", "pruning", "workshop"}
     - {"run", "contents", "verify", "testing"},
 }
 

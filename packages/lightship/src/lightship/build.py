@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from lightship.assemble import APP, assemble
 from lightship.bases.base import Base
-from lightship.bases.debian import DebianLock, build_debian
-from lightship.bases.image import ImageLock, build_image_base
+from lightship.bases.debian import DebianLock
+from lightship.bases.image import ImageLock
 from lightship.download import GoneError
-from lightship.errors import LightshipError
-from lightship.layers import Compression, Layer, Recipe, cached_layer, materialise
-from lightship.layers.bytecode import Compiler, interpreter_compiler
-from lightship.layers.bytecode_store import BytecodeStore
-from lightship.layers.environment import Environment
+from lightship.layers import Compression, Layer, materialise
 from lightship.layers.files import FileEntry, FilesRecipe
-from lightship.layers.grouping import HEAVY, group
 from lightship.layers.processors import check_processor
-from lightship.layers.removed import Removed, remember_removed
+from lightship.layers.removed import Removed
 from lightship.layers.runtime import RuntimeRecipe
 from lightship.layers.weights import Weighed, WeightsFile, shards, weigh
-from lightship.layers.wheels import WheelSource, WheelsRecipe
-from lightship.lock import LockedWheel, Pruned, Target, WheelsGoneError, fetch_wheels, pinned_wheels
-from lightship.locking import Locked, bring_up_to_date, lock_base, replace_base, source_builder, target_of
+from lightship.layers.wheels import WheelSource
+from lightship.lock import Pruned, WheelsGoneError, fetch_wheels
+from lightship.locking import Locked, bring_up_to_date, replace_base, source_builder, target_of
 from lightship.oci import Built, Image, ImageIndex, Platform, Reference, write_layout
 from lightship.oci.stored import unpacked_size
 from lightship.phases import Phases
 from lightship.plan import Plan, make_plan
 from lightship.project import Project
 from lightship.pruning import Pruning
-from lightship.selection import OBSERVED, installed_of, removals, rules_of, what_to_install
+from lightship.selection import OBSERVED, installed_of, removals
 from lightship.serve_config import serve_config
 from lightship.session import Session
+from lightship.workshop import (
+    Bases,
+    LayersUnderWay,
+    Workshop,
+    begin_pinned,
+    bring_layers,
+    environment_of,
+    open_compiler,
+    wheel_recipes,
+    wheel_sources,
+)
 
 if TYPE_CHECKING:
     from lightship.supply import Materials
-
-HUGE = 64 << 20  # bytes of wheels in a layer, from which on its bytecode is compiled by several processes
-COMPILERS = 2  # processes for such a layer; each may take 90 MB, and memory is to stay flat on large machines too
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def build(
     with phases.phase("image"):
         built = parts[0].image if len(parts) == 1 else ImageIndex(tuple(part.image for part in parts))
         if cache_from and whole:
-            _bring(built.layers, session)
+            bring_layers(built.layers, session)
         reference = f"{project.name}:{project.settings.image.tag}"
         layout = session.cache.image_path(reference)
         write_layout(built, session.cache, layout, name=reference, sparse=True)
@@ -149,12 +150,12 @@ def _build_image(
 ) -> Part:
     """The image for one platform."""
     with ThreadPoolExecutor(session.jobs + 1, thread_name_prefix="lightship") as pool:
-        bases, workshop = _Bases(plan, session, pool), _Workshop(plan, session, pool)
+        bases, workshop = Bases(plan, session, pool), Workshop(plan, session, pool)
 
         def base_known(base: DebianLock | ImageLock, *, resolving: bool) -> None:
             bases.begin(base)
             if resolving and not session.offline:
-                pool.submit(_begin_pinned, plan, target_of(plan.base.value, platform, base), base, bases, workshop)
+                pool.submit(begin_pinned, plan, target_of(plan.base.value, platform, base), base, bases, workshop)
 
         with phases.phase("lock"):
             fitting = bring_up_to_date(plan, platform, session, locked=locked, upgrade=upgrade, base_known=base_known)
@@ -169,7 +170,7 @@ def _build_image(
             with phases.phase("lock"):
                 fitting = replace_base(fitting, plan, platform, session)
             # What was begun with the old base has failed with it.
-            part = _pruned(plan, platform, fitting, phases, bases, _Workshop(plan, session, pool), fresh=upgrade)
+            part = _pruned(plan, platform, fitting, phases, bases, Workshop(plan, session, pool), fresh=upgrade)
     if platform != Platform.of_this_machine():
         with phases.phase("check"):
             check_processor(part.image.layers, platform.architecture, session.cache)
@@ -181,8 +182,8 @@ def _pruned(
     platform: Platform,
     fitting: Locked,
     phases: Phases,
-    bases: _Bases,
-    workshop: _Workshop,
+    bases: Bases,
+    workshop: Workshop,
     *,
     locked: bool = False,
     fresh: bool = False,
@@ -198,7 +199,7 @@ def _pruned(
 
     if plan.pruning.value not in OBSERVED:
         return part(None)
-    session, environment = workshop.session, _environment(fitting.base)
+    session, environment = workshop.session, environment_of(fitting.base)
     weighed = [future.result() for future in _weights(plan, session, workshop.compression, workshop.pool)]
     weights = tuple(entry for each in weighed for entry in each.files)
     content = (_app_recipe(plan, session, weights).key, *(f"{entry.path} {entry.digest}" for entry in weights))
@@ -211,114 +212,23 @@ def _pruned(
 
 def _removed(plan: Plan, fitting: Locked, session: Session) -> tuple[Removed, ...]:
     level = plan.pruning.value
-    wheels = _wheels(plan, fitting.lock.wheels, fitting.lock.pruned if level in OBSERVED else None, session)
-    return removals(fitting.lock, wheels, _environment(fitting.base), level, session)
-
-
-def _environment(base: DebianLock | ImageLock) -> Environment:
-    return Environment(_interpreter_path(base), base.python_version)
-
-
-def _bring(layers: Iterable[Layer], session: Session) -> None:
-    from lightship.oci.reuse import bring
-
-    bring(layers, session)
-
-
-class _Bases:
-    """The bases of locks, each begun once: while wheels are resolved, the base is already made."""
-
-    def __init__(self, plan: Plan, session: Session, pool: ThreadPoolExecutor) -> None:
-        self._plan = plan
-        self._session = session
-        self._pool = pool
-        self._begun: list[tuple[DebianLock | ImageLock, Future[Base]]] = []
-        self._lock = Lock()
-        self.native_root = cache(partial(_native_root, plan, session))
-
-    def begin(self, lock: DebianLock | ImageLock) -> Future[Base]:
-        """The base of a lock, under way or done."""
-        with self._lock:
-            for known, future in self._begun:
-                if known == lock:
-                    return future
-            native_root = self.native_root if self._is_foreign(lock) else None
-            future = self._pool.submit(_base, self._plan, lock, self._session, native_root)
-            self._begun.append((lock, future))
-            return future
-
-    def root(self, lock: DebianLock | ImageLock) -> Path:
-        """Where a Python of the base's version is that runs on this machine: the base's own, or its twin's."""
-        if self._is_foreign(lock):
-            return self.native_root()
-        base = self.begin(lock).result()
-        if any(self._session.cache.elsewhere(layer.digest) for layer in base.layers):
-            _bring(base.layers, self._session)
-        return base.interpreter.root()
-
-    @staticmethod
-    def _is_foreign(lock: DebianLock | ImageLock) -> bool:
-        return lock.architecture != Platform.of_this_machine().architecture
-
-
-class _Workshop:
-    """Layers under way, each begun once, however often it is asked for."""
-
-    def __init__(self, plan: Plan, session: Session, pool: ThreadPoolExecutor) -> None:
-        self.session = session
-        self.pool = pool
-        self.compression = Compression(plan.compression.value)
-        self._begun: dict[str, Future[Layer]] = {}
-        self._lock = Lock()
-
-    def begin(self, recipe: Recipe) -> Future[Layer]:
-        with self._lock:
-            if recipe.key not in self._begun:
-                self._begun[recipe.key] = self.pool.submit(materialise, recipe, self.session.cache, self.compression)
-            return self._begun[recipe.key]
-
-    def begun(self, recipe: Recipe) -> Future[Layer] | None:
-        with self._lock:
-            return self._begun.get(recipe.key)
-
-    def missing(self, recipe: Recipe) -> list[WheelSource]:
-        """The wheels that must be fetched before the layer can be made."""
-        if not isinstance(recipe, WheelsRecipe) or cached_layer(recipe, self.session.cache, self.compression):
-            return []
-        has_blob = self.session.cache.has_blob
-        return [wheel for wheel in recipe.wheels if not has_blob(f"sha256:{wheel.sha256}", wheel.size)]
-
-
-def _begin_pinned(
-    plan: Plan, target: Target, base: DebianLock | ImageLock, bases: _Bases, workshop: _Workshop
-) -> None:
-    """Begin the layers of heavy wheels whose versions the requirements fix, while all else is still resolved.
-
-    What turns out otherwise was made in vain, and no more: an error here will be met, and told, where it belongs.
-    """
-    session, source = workshop.session, plan.requirements.value
-    with suppress(LightshipError):
-        wheels = [wheel for wheel in pinned_wheels(source, target, session) if wheel.size >= HEAVY]
-        fetch_wheels(wheels, session, target, source=source, directory=plan.project.directory)
-        environment = _environment(base)
-        compiler = partial(_open_compiler, partial(bases.root, base), environment)
-        for recipe in _wheel_recipes(plan, _wheels(plan, wheels, None, session), environment, compiler, session):
-            workshop.begin(recipe)
+    wheels = wheel_sources(plan, fitting.lock.wheels, fitting.lock.pruned if level in OBSERVED else None, session)
+    return removals(fitting.lock, wheels, environment_of(fitting.base), level, session)
 
 
 def _base_and_layers(
-    plan: Plan, locked: Locked, pruned: Pruned | None, phases: Phases, bases: _Bases, workshop: _Workshop
+    plan: Plan, locked: Locked, pruned: Pruned | None, phases: Phases, bases: Bases, workshop: Workshop
 ) -> tuple[Base, Sequence[Layer], tuple[FileEntry, ...]]:
     """The base and all layers above it, and the files of weights. Each layer is begun when its wheels are here."""
     session, compression = workshop.session, workshop.compression
-    environment = _environment(locked.base)
+    environment = environment_of(locked.base)
     base_future = bases.begin(locked.base)
     weights = _weights(plan, session, compression, workshop.pool)
     # Only its bytecode has to wait for the base's Python.
-    compiler = partial(_open_compiler, partial(bases.root, locked.base), environment)
-    sources = _wheels(plan, locked.lock.wheels, pruned, session)
-    wheels = _wheel_recipes(plan, sources, environment, compiler, session)
-    layers_under_way = _Layers([environment, *wheels, RuntimeRecipe(environment, compiler)], workshop)
+    compiler = partial(open_compiler, partial(bases.root, locked.base), environment)
+    sources = wheel_sources(plan, locked.lock.wheels, pruned, session)
+    wheels = wheel_recipes(plan, sources, environment, compiler, session)
+    layers_under_way = LayersUnderWay([environment, *wheels, RuntimeRecipe(environment, compiler)], workshop)
     with phases.phase("fetch"):
         _fetch(layers_under_way.missing, locked, plan, session, layers_under_way.arrived)
     with phases.phase("base"):
@@ -335,106 +245,10 @@ def _base_and_layers(
     return base, layers, files
 
 
-class _Layers:
-    """Layers that are made side by side, the largest first, each as soon as the wheels it needs are in the cache."""
-
-    def __init__(self, recipes: Sequence[Recipe], workshop: _Workshop) -> None:
-        self._recipes = recipes
-        self._workshop = workshop
-        self._waiting: dict[int, set[str]] = {}
-        self._lock = Lock()
-        self.missing: list[WheelSource] = []
-        for number, recipe in sorted(enumerate(recipes), key=lambda each: -_size(each[1])):
-            absent = [] if workshop.begun(recipe) else workshop.missing(recipe)
-            self.missing += absent
-            if absent:
-                self._waiting[number] = {wheel.sha256 for wheel in absent}
-            else:
-                workshop.begin(recipe)
-
-    def arrived(self, sha256: str) -> None:
-        """Begin what has waited for this wheel alone."""
-        with self._lock:
-            for number, absent in list(self._waiting.items()):
-                absent.discard(sha256)
-                if not absent:
-                    del self._waiting[number]
-                    self._workshop.begin(self._recipes[number])
-
-    def results(self) -> list[Layer]:
-        """All layers, in the order of their recipes; called when every wheel is here."""
-        return [self._workshop.begin(recipe).result() for recipe in self._recipes]
-
-
-def _size(recipe: Recipe) -> int:
-    return sum(wheel.size for wheel in recipe.wheels) if isinstance(recipe, WheelsRecipe) else 0
-
-
-def _base(
-    plan: Plan,
-    lock: DebianLock | ImageLock,
-    session: Session,
-    native_root: Callable[[], Path] | None = None,
-) -> Base:
-    if isinstance(lock, DebianLock):
-        mirror = plan.project.settings.base_table.mirror
-        compression = Compression(plan.compression.value)
-        return build_debian(lock, session, compression, mirror=mirror, compiler_root=native_root)
-    return build_image_base(lock, session, plan.project.directory)
-
-
-def _native_root(plan: Plan, session: Session) -> Path:
-    """The root file system of the plan's base for this machine's processor, to compile bytecode for another one."""
-    platform = Platform.of_this_machine()
-    if str(platform) in plan.platforms.value:
-        lock = bring_up_to_date(plan, platform, session).base
-    else:
-        lock = lock_base(plan, platform, session)  # of no image: it need not be the same tomorrow
-    return _base(plan, lock, session).interpreter.root()
-
-
 def _measured(base: Base, session: Session) -> Base:
     """The base with the unpacked sizes of its layers, which a published manifest does not tell."""
     sizes = {layer.digest: layer.unpacked_size or unpacked_size(layer, session) for layer in base.layers}
     return replace(base, layers=tuple(replace(layer, unpacked_size=sizes[layer.digest]) for layer in base.layers))
-
-
-def _interpreter_path(lock: DebianLock | ImageLock) -> str:
-    return lock.interpreter_path if isinstance(lock, DebianLock) else lock.python_path
-
-
-def _open_compiler(
-    root: Callable[[], Path], environment: Environment, jobs: int = 1
-) -> AbstractContextManager[Compiler]:
-    """The byte compiler of the base's interpreter; the base is waited for only here."""
-    return interpreter_compiler(root(), environment.interpreter, environment.version, jobs)
-
-
-def _wheels(plan: Plan, locked: Sequence[LockedWheel], pruned: Pruned | None, session: Session) -> list[WheelSource]:
-    """The wheels that are installed, and what of each."""
-    wheels = []
-    for each, only, keep in what_to_install(locked, pruned, plan.project.settings.image.keep):
-        path = partial(session.cache.blob_path, f"sha256:{each.sha256}")
-        wheels.append(WheelSource(each.name, each.version, each.file, each.sha256, each.size, path, only, keep))
-    return wheels
-
-
-def _wheel_recipes(
-    plan: Plan,
-    wheels: Sequence[WheelSource],
-    environment: Environment,
-    compiler: Callable[..., AbstractContextManager[Compiler]],
-    session: Session,
-) -> list[WheelsRecipe]:
-    """One recipe for each layer of wheels. A huge one is compiled by two processes: all wait for it."""
-    level, store = rules_of(plan.pruning.value), BytecodeStore(session.cache)
-    tell = partial(remember_removed, environment, level, session.cache)
-    recipes = []
-    for layer in group(wheels):
-        huge = sum(wheel.size for wheel in layer) >= HUGE
-        open_compiler = partial(compiler, jobs=COMPILERS) if huge else compiler
-        recipes.append(WheelsRecipe(layer, environment, level, open_compiler, session.progress, store, tell))
-    return recipes
 
 
 def _fetch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,9 @@ def test_a_pattern_that_is_no_pattern_is_named(tmp_path: Path) -> None:
     make(tmp_path, "a.txt")
     with pytest.raises(ProjectError, match="ignore pattern"):
         paths(tmp_path, exclude=("[z-a]",))
+
+
+def test_a_name_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/model-\xff.bin")).write_bytes(b"x")
+    with pytest.raises(ProjectError, match="not UTF-8"):
+        read_context(tmp_path)

@@ -91,6 +91,11 @@ def _walk(directory: Path, prefix: str, root: Path) -> Iterator[tuple[str, Path]
     for entry in listed:
         path = f"{prefix}{entry.name}"
         source = Path(entry.path)
+        if not _is_text(entry.name):
+            raise ProjectError(
+                f"The name of {path!r} is not UTF-8, which neither a lock nor an image's documents can hold.",
+                hint="Rename the file, or move it out of the project's folder.",
+            )
         if entry.is_symlink() and not source.exists():
             raise ProjectError(f"{source} is a broken symbolic link.", hint="Mend it, or add it to .lightshipignore.")
         if entry.is_symlink() and source.is_dir():
@@ -105,6 +110,15 @@ def _walk(directory: Path, prefix: str, root: Path) -> Iterator[tuple[str, Path]
                 yield from _walk(source, path + "/", root)
         elif entry.is_file() and not entry.name.endswith((".pyc", ".pyo", ".swp", "~")):
             yield path, source
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8; Python keeps other bytes as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _ignore_patterns(directory: Path) -> list[str]:

@@ -96,3 +96,8 @@ def test_a_name_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/model-\xff.bin")).write_bytes(b"x")
     with pytest.raises(ProjectError, match="not UTF-8"):
         read_context(tmp_path)
+
+
+def test_no_platforms_lock_goes_into_an_image(tmp_path: Path) -> None:
+    make(tmp_path, "serve.py", "lightship.lock", "lightship.arm64.lock")
+    assert [file.path for file in read_context(tmp_path).files] == ["serve.py"]

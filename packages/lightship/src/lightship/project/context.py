@@ -26,6 +26,7 @@ _NEVER_FILES = frozenset(
     "lightship.toml lightship.lock .lightshipignore .dockerignore .gitignore .gitattributes Dockerfile "
     "requirements.txt uv.lock pylock.toml pyproject.toml poetry.lock Makefile .DS_Store .python-version".split()
 )
+_PLATFORM_LOCK = re.compile(r"lightship\.[a-z0-9]+\.lock")  # beside lightship.lock, of platforms after the first
 _SECRET_FILES = re.compile(
     r"\.env(\..*)?|\.netrc|\.pypirc|\.git-credentials|kaggle\.json|credentials\.json|service[-_]account.*\.json"
     r"|id_(rsa|dsa|ecdsa|ed25519)|.*\.(pem|key|p12|pfx|jks|kdbx)",
@@ -73,7 +74,7 @@ def read_context(directory: Path, *, include: Iterable[str] = (), exclude: Itera
             if _SECRET_FILES.fullmatch(name):
                 secrets.append(path)
                 continue
-            if name in _NEVER_FILES or _matches(rules, path):
+            if name in _NEVER_FILES or _PLATFORM_LOCK.fullmatch(name) or _matches(rules, path):
                 continue
         files.append(context_file(path, source))
     return Context(tuple(sorted(files, key=lambda file: file.path)), tuple(sorted(secrets)))

@@ -79,3 +79,18 @@ def test_an_image_to_reuse_that_is_not_there_is_no_error(
     outcome = lightship("push", f"{registry}/iris:1", example("iris"), "--cache-from", f"{registry}/none:1")
     assert outcome.status == 0, outcome.stderr
     assert "Nothing of" in outcome.stderr + outcome.stdout
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("settings", ['platforms = ["linux/amd64", "linux/arm64"]', 'prune = "used"'])
+def test_reuse_goes_with_platforms_and_with_pruning_that_runs_the_image(
+    example: Callable[[str], Path], succeed: Callable[..., Any], registry: str, tmp_path: Path, settings: str
+) -> None:
+    project = example("iris-fastapi")
+    (project / "lightship.toml").write_text(f'[image]\n{settings}\n[serve]\napp = "serve:app"\n')
+    first = succeed("push", f"{registry}/iris:1", project)
+    elsewhere = {"LIGHTSHIP_CACHE": str(tmp_path / "empty")}
+    reuse = ("--cache-from", f"{registry}/iris:1", "--locked")
+    second = succeed("push", f"{registry}/iris:2", project, *reuse, environ=elsewhere)
+    assert second["digest"] == first["digest"]
+    assert set(second["blobs"]) == {"there"}

@@ -137,7 +137,7 @@ def build(
     changes = tuple(change for part in parts for change in part.locked.changes)
     with phases.phase("image"):
         built = parts[0].image if len(parts) == 1 else ImageIndex(tuple(part.image for part in parts))
-        if cache_from and whole:
+        if whole:
             bring_layers(built.layers, session)
         reference = f"{project.name}:{project.settings.image.tag}"
         layout = session.cache.image_path(reference)
@@ -173,7 +173,9 @@ def _build_image(
             part = _pruned(plan, platform, fitting, phases, bases, Workshop(plan, session, pool), fresh=upgrade)
     if platform != Platform.of_this_machine():
         with phases.phase("check"):
-            check_processor(part.image.layers, platform.architecture, session.cache)
+            # What is reused without its bytes was checked where it was made.
+            here = [each for each in part.image.layers if session.cache.has_blob(each.digest, each.size)]
+            check_processor(here, platform.architecture, session.cache)
     return replace(part, removed=_removed(plan, part.locked, session))
 
 
@@ -203,9 +205,13 @@ def _pruned(
     weighed = [future.result() for future in _weights(plan, session, workshop.compression, workshop.pool)]
     weights = tuple(entry for each in weighed for entry in each.files)
     content = (_app_recipe(plan, session, weights).key, *(f"{entry.path} {entry.digest}" for entry in weights))
-    pruning = Pruning(
-        plan, platform, fitting, environment, content, lambda pruned: part(pruned).image, session, phases
-    )
+
+    def image_here(pruned: Pruned | None) -> Image:
+        image = part(pruned).image
+        bring_layers(image.layers, session)  # it is run
+        return image
+
+    pruning = Pruning(plan, platform, fitting, environment, content, image_here, session, phases)
     image, observed = pruning.run(locked=locked, fresh=fresh)
     return Part(image, observed, weights)
 

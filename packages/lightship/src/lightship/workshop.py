@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from functools import cache, partial
@@ -58,8 +58,7 @@ class Bases:
         if self._is_foreign(lock):
             return self.native_root()
         base = self.begin(lock).result()
-        if any(self._session.cache.elsewhere(layer.digest) for layer in base.layers):
-            bring_layers(base.layers, self._session)
+        bring_layers(base.layers, self._session)
         return base.interpreter.root()
 
     @staticmethod
@@ -212,7 +211,9 @@ def wheel_recipes(
     return recipes
 
 
-def bring_layers(layers: Iterable[Layer], session: Session) -> None:
-    from lightship.oci.reuse import bring
+def bring_layers(layers: Sequence[Layer], session: Session) -> None:
+    """Fetch the bytes of layers that are reused from elsewhere, where they are wanted here after all."""
+    if any(session.cache.elsewhere(layer.digest) for layer in layers):
+        from lightship.oci.reuse import bring  # loading HTTP takes as long as a build of nothing
 
-    bring(layers, session)
+        bring(layers, session)

@@ -68,7 +68,7 @@ def push_image(image: Built, reference: Reference, session: Session, *, plain_ht
             f"{reference} names an image by its digest, which a push cannot choose.",
             hint=f"Leave @{reference.digest} away.",
         )
-    blobs = _blobs(image, session, plain_http=plain_http)
+    blobs = _blobs(image, session)
     mounts = _mounts(image, reference, session)
     names = sorted({name for found in mounts.values() for name in found})
     login = RegistryLogin(reference, session, actions="pull,push", mounted=names, plain_http=plain_http)
@@ -87,9 +87,9 @@ def push_image(image: Built, reference: Reference, session: Session, *, plain_ht
     return Pushed(reference, image.digest, outcomes, sent)
 
 
-def _blobs(image: Built, session: Session, *, plain_http: bool) -> list[Blob]:
+def _blobs(image: Built, session: Session) -> list[Blob]:
     """Everything that the manifest names, once, the largest first."""
-    blobs = {layer.digest: _layer_blob(layer, session, plain_http=plain_http) for layer in image.layers}
+    blobs = {layer.digest: _layer_blob(layer, session) for layer in image.layers}
     for each in image.images:
         blobs[each.config_digest] = Blob(
             each.config_digest, len(each.config), partial(io.BytesIO, each.config), "the config"
@@ -97,12 +97,12 @@ def _blobs(image: Built, session: Session, *, plain_http: bool) -> list[Blob]:
     return sorted(blobs.values(), key=lambda blob: -blob.size)
 
 
-def _layer_blob(layer: Layer, session: Session, *, plain_http: bool) -> Blob:
+def _layer_blob(layer: Layer, session: Session) -> Blob:
     if not session.cache.has_blob(layer.digest, layer.size) and not session.cache.elsewhere(layer.digest):
         raise missing_layer(layer)
 
     def opener() -> BinaryIO:
-        bring([layer], session, plain_http=plain_http)
+        bring([layer], session)
         return session.cache.open_blob(layer.digest)
 
     return Blob(layer.digest, layer.size, opener, f"{layer.kind} ({layer.title})")

@@ -20,6 +20,8 @@ from lightship.oci.published import Descriptor, read_image
 from lightship.oci.registry import RegistrySource
 from lightship.session import Session
 
+_PLAIN = "http://"  # before a place that the user lets us speak to without TLS
+
 
 def adopt(
     references: Iterable[Reference], platforms: Sequence[Platform], session: Session, *, plain_http: bool = False
@@ -30,6 +32,7 @@ def adopt(
     """
     count = 0
     for reference in references:
+        place = f"{_PLAIN if plain_http else ''}{reference.registry}/{reference.repository}"
         for platform in platforms:
             try:
                 published = read_image(RegistrySource(reference, session, plain_http=plain_http), platform)
@@ -40,11 +43,11 @@ def adopt(
                 session.progress.note(f"Nothing of {reference} is reused: {error.message}")
                 break
             for descriptor, diff_id in published.layers:
-                count += _adopt_layer(descriptor, diff_id, reference, session)
+                count += _adopt_layer(descriptor, diff_id, place, session)
     return count
 
 
-def _adopt_layer(descriptor: Descriptor, diff_id: str, reference: Reference, session: Session) -> bool:
+def _adopt_layer(descriptor: Descriptor, diff_id: str, place: str, session: Session) -> bool:
     annotations = dict(descriptor.annotations or {})
     recipe, compression = annotations.pop(RECIPE, ""), annotations.pop(COMPRESSION, "")
     unpacked_size = annotations.pop(UNPACKED_SIZE, "")
@@ -58,7 +61,6 @@ def _adopt_layer(descriptor: Descriptor, diff_id: str, reference: Reference, ses
         "media_type": descriptor.media_type,
         "annotations": annotations,
     }
-    place = f"{reference.registry}/{reference.repository}"
     session.cache.adopt(LAYER_RECORDS, record_key(recipe, compression), record, descriptor.digest, place)
     return True
 
@@ -66,16 +68,17 @@ def _adopt_layer(descriptor: Descriptor, diff_id: str, reference: Reference, ses
 def place_of(layer: Layer, session: Session) -> Reference | None:
     """The repository that has a layer which is not here."""
     place = session.cache.elsewhere(layer.digest)
-    return Reference.parse(place) if place else None
+    return Reference.parse(place.removeprefix(_PLAIN)) if place else None
 
 
-def bring(layers: Iterable[Layer], session: Session, *, plain_http: bool = False) -> None:
+def bring(layers: Iterable[Layer], session: Session) -> None:
     """Fetch those layers that are not here, verified."""
     cache = session.cache
     absent = {each.digest: each for each in layers if not cache.has_blob(each.digest, each.size)}
     known = [(place, layer) for layer in absent.values() if (place := cache.elsewhere(layer.digest))]
     for place, group in groupby(sorted(known, key=lambda each: each[0]), key=lambda each: each[0]):
-        source = RegistrySource(Reference.parse(place), session, plain_http=plain_http)
+        reference = Reference.parse(place.removeprefix(_PLAIN))
+        source = RegistrySource(reference, session, plain_http=place.startswith(_PLAIN))
         source.pull([Descriptor(_stored_type(layer), layer.digest, layer.size) for _, layer in group], session)
 
 

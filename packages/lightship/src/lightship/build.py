@@ -28,7 +28,6 @@ from lightship.oci.stored import unpacked_size
 from lightship.phases import Phases
 from lightship.plan import Plan, make_plan
 from lightship.project import Project
-from lightship.pruning import Pruning
 from lightship.selection import OBSERVED, installed_of, removals
 from lightship.serve_config import serve_config
 from lightship.session import Session
@@ -201,6 +200,8 @@ def _pruned(
 
     if plan.pruning.value not in OBSERVED:
         return part(None)
+    from lightship.pruning import Pruning  # brings HTTP and the engines, which most builds do without
+
     session, environment = workshop.session, environment_of(fitting.base)
     weighed = [future.result() for future in _weights(plan, session, workshop.compression, workshop.pool)]
     weights = tuple(entry for each in weighed for entry in each.files)

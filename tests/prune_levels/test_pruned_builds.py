@@ -34,10 +34,12 @@ MADE = {"late", "metaonly", "nativedata", "never", "plugged"}
 
 @pytest.fixture
 def warm(shared_cache: Path) -> Session:
-    """A session with the cache of the whole run; containers run in the embedded engine."""
+    """A session with a cache that lasts for the run; containers run in the embedded engine."""
     if why := EmbeddedEngine().why_not():
         absent(f"the embedded engine cannot be used: {why}")
-    return Session(Cache(shared_cache), environ=dict(os.environ), jobs=2)
+    # Of each test process its own: what another one opens in the same unpacked image counts as opened.
+    own = shared_cache / f"pruning-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+    return Session(Cache(own), environ=dict(os.environ), jobs=2)
 
 
 def build_in(folder: Path, session: Session, *, locked: bool = False) -> Build:

@@ -11,7 +11,15 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
 from lightship_runtime.config import ModelFile
-from lightship_runtime.engines import BadInstances, Engine, ModelSource, Signature, find_engine, import_packages
+from lightship_runtime.engines import (
+    BadInstances,
+    Engine,
+    ModelSource,
+    Options,
+    Signature,
+    find_engine,
+    import_packages,
+)
 from lightship_runtime.engines.arrays import matrix, table, tensor
 from lightship_runtime.errors import IntegrityError, StartError
 
@@ -48,8 +56,8 @@ class TestSklearn:
         else:
             io.dump(classifier, path)
         engine = load(path, kind, "sklearn")
-        assert engine.signature == Signature(rows=True, features=4, probabilities=True)
-        prediction = engine.predict(ROWS, probabilities=True)
+        assert engine.signature == Signature("rows", features=4, probabilities=True)
+        prediction = engine.predict(ROWS, Options(probabilities=True))
         assert prediction.predictions == classifier.predict(ROWS).tolist()
         assert prediction.probabilities == classifier.predict_proba(ROWS).tolist()
         assert prediction.classes == ["setosa", "versicolor", "virginica"]
@@ -89,7 +97,7 @@ class TestSklearn:
         with pytest.raises(StartError, match="UserModel"):
             load(path, "skops", "sklearn")
         engine = load(path, "skops", "sklearn", trusted_types=(f"{__name__}.UserModel",))
-        assert engine.predict([["a", 1.0]], probabilities=False).predictions == [1]
+        assert engine.predict([["a", 1.0]], Options()).predictions == [1]
 
     def test_named_columns_reach_the_model_by_name(self, tmp_path: Path) -> None:
         import joblib
@@ -107,11 +115,11 @@ class TestSklearn:
         engine = load(path, "joblib", "sklearn")
         assert engine.signature.names == ("size", "colour")
         wanted = model.predict(frame[:2]).tolist()
-        assert engine.predict([[1.0, "red"], [2.0, "blue"]], probabilities=False).predictions == wanted
+        assert engine.predict([[1.0, "red"], [2.0, "blue"]], Options()).predictions == wanted
         records = [{"colour": "red", "size": 1.0}, {"size": 2.0, "colour": "blue"}]
-        assert engine.predict(records, probabilities=False).predictions == wanted
+        assert engine.predict(records, Options()).predictions == wanted
         with pytest.raises(BadInstances, match="lacks the column 'colour'"):
-            engine.predict([{"size": 1.0}], probabilities=False)
+            engine.predict([{"size": 1.0}], Options())
 
     def test_texts_reach_a_vectorizer(self, tmp_path: Path) -> None:
         import joblib
@@ -123,7 +131,7 @@ class TestSklearn:
         joblib.dump(model, path)
         engine = load(path, "joblib", "sklearn")
         assert engine.signature.rows is False
-        assert engine.predict(["good good", "bad"], probabilities=False).predictions == ["+", "-"]
+        assert engine.predict(["good good", "bad"], Options()).predictions == ["+", "-"]
 
 
 class UserModel:
@@ -145,7 +153,7 @@ class TestLightGBM:
         engine = load(path, "lightgbm", "lightgbm")
         assert engine.signature.features == 4
         direct = lightgbm.Booster(model_file=str(path)).predict(numpy.array(ROWS))
-        assert engine.predict(ROWS, probabilities=False).predictions == numpy.asarray(direct).tolist()
+        assert engine.predict(ROWS, Options()).predictions == numpy.asarray(direct).tolist()
 
     def test_null_is_a_missing_value(self, tmp_path: Path) -> None:
         import lightgbm
@@ -155,7 +163,7 @@ class TestLightGBM:
         path = tmp_path / "model.txt"
         booster.save_model(path)
         row = [5.1, None, 1.4, 0.2]
-        (got,) = load(path, "lightgbm", "lightgbm").predict([row], probabilities=False).predictions
+        (got,) = load(path, "lightgbm", "lightgbm").predict([row], Options()).predictions
         assert got == numpy.asarray(booster.predict(numpy.array([row], dtype=float)))[0]
 
 
@@ -173,13 +181,13 @@ class TestOnnx:
             [helper.make_tensor("w", TensorProto.FLOAT, (4, 2), weights.ravel())],
         )
         engine = load(path, "onnx", "onnxruntime")
-        assert engine.signature == Signature(rows=True, features=4)
+        assert engine.signature == Signature("rows", features=4)
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         direct = session.run(None, {"x": numpy.array(ROWS, dtype=numpy.float32)})[0].tolist()
-        assert engine.predict(ROWS, probabilities=False).predictions == direct
+        assert engine.predict(ROWS, Options()).predictions == direct
         for wrong in ([[1, 2, 3]], [["a", "b", "c", "d"]], [[[1, 2, 3, 4]]], [[1, 2], [1]], [1.0]):
             with pytest.raises(BadInstances):
-                engine.predict(wrong, probabilities=False)
+                engine.predict(wrong, Options())
 
     def test_several_inputs_and_outputs(self, tmp_path: Path) -> None:
         from onnx import TensorProto, helper
@@ -191,11 +199,11 @@ class TestOnnx:
             [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "any"]) for name in ("sum", "product")],
         )
         engine = load(path, "onnx", "onnxruntime")
-        prediction = engine.predict([{"a": [1, 2], "b": [3, 4]}], probabilities=False)
+        prediction = engine.predict([{"a": [1, 2], "b": [3, 4]}], Options())
         assert prediction.predictions == [{"sum": [4, 6], "product": [3, 8]}]
         for wrong in ([{"a": [1]}], [[1]], [{"a": [1.5], "b": [1]}], [{"a": [2**63], "b": [1]}]):
             with pytest.raises(BadInstances):
-                engine.predict(wrong, probabilities=False)
+                engine.predict(wrong, Options())
 
     def test_a_classifier_gives_labels_and_probabilities(self, tmp_path: Path) -> None:
         from onnx import TensorProto, helper
@@ -213,7 +221,7 @@ class TestOnnx:
             ],
         )
         engine = load(path, "onnx", "onnxruntime")
-        prediction = engine.predict([[0.0, 0.0], [0.0, 9.0]], probabilities=True)
+        prediction = engine.predict([[0.0, 0.0], [0.0, 9.0]], Options(probabilities=True))
         assert prediction.predictions == [0, 1]
         assert prediction.probabilities is not None
         assert prediction.probabilities[0] == [0.5, 0.5]
@@ -246,7 +254,7 @@ class TestPython:
         ],
     )
     def test_load_and_predict_in_their_forms(self, tmp_path: Path, code: str) -> None:
-        assert self._engine(tmp_path, code).predict([1, 2], probabilities=False).predictions == [2, 4]
+        assert self._engine(tmp_path, code).predict([1, 2], Options()).predictions == [2, 4]
 
     @pytest.mark.parametrize(
         ("code", "fault"),
@@ -267,15 +275,15 @@ class TestArrays:
     )
     def test_what_is_no_row_of_numbers_is_refused(self, rows: list[Any]) -> None:
         with pytest.raises(BadInstances):
-            matrix(rows, Signature(rows=True, features=2))
+            matrix(rows, Signature("rows", features=2))
 
     def test_numbers_and_null_become_floats(self) -> None:
-        array = matrix([[1, 2.5], [None, -3]], Signature(rows=True, features=2))
+        array = matrix([[1, 2.5], [None, -3]], Signature("rows", features=2))
         assert array.dtype == numpy.float64
         assert numpy.isnan(array[1, 0])
 
     def test_text_among_numbers_becomes_objects(self) -> None:
-        assert table([["a", 1]], Signature(rows=True)).tolist() == [["a", 1.0]]
+        assert table([["a", 1]], Signature("rows")).tolist() == [["a", 1.0]]
 
     @pytest.mark.parametrize(
         ("values", "kind"),

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from lightship_runtime.engines import Prediction, Signature
 from lightship_runtime.payload import RequestError, encode_answer, parse_request, wants_probabilities
 
-ROWS = Signature(rows=True, features=2, probabilities=True)
-ANYTHING = Signature(rows=False)
+ROWS = Signature("rows", features=2, probabilities=True)
+ANYTHING = Signature()
 
 
 @pytest.mark.parametrize(

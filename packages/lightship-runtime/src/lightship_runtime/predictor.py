@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from lightship_runtime.config import Config, ModelFile
-from lightship_runtime.engines import BadInstances, Engine, ModelSource, find_engine, import_packages
+from lightship_runtime.engines import BadInstances, Engine, ModelSource, Options, find_engine, import_packages
 from lightship_runtime.errors import GoldenMismatch, StartError
 from lightship_runtime.golden import Golden, GoldenError, load_golden
 from lightship_runtime.log import Level, Log, round_seconds, where
@@ -36,7 +36,7 @@ class Predictor:
         """The answer to a body. Raises RequestError, whose message may be sent to the client."""
         request = parse_request(body, self._engine.signature, probabilities=probabilities)
         try:
-            prediction = self._engine.predict(request.instances, probabilities=request.probabilities)
+            prediction = self._engine.predict(request.instances, Options(probabilities=request.probabilities))
         except BadInstances as error:
             raise RequestError(str(error)) from error
         except self._engine.refused as error:

@@ -4,15 +4,27 @@ A file here may import its library inside its functions only, and of lightship_r
 `arrays`, `config` and `errors`. A new engine is a new file and a line in `registry`.
 """
 
-from lightship_runtime.engines.engine import BadInstances, Engine, ModelSource, Prediction, Signature
+from lightship_runtime.engines.engine import (
+    BadInstances,
+    Engine,
+    Instances,
+    ModelSource,
+    Options,
+    Prediction,
+    Signature,
+    TensorSpec,
+)
 from lightship_runtime.engines.registry import find_engine, import_packages
 
 __all__ = [
     "BadInstances",
     "Engine",
+    "Instances",
     "ModelSource",
+    "Options",
     "Prediction",
     "Signature",
+    "TensorSpec",
     "find_engine",
     "import_packages",
 ]

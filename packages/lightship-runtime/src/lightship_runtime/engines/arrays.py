@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lightship_runtime.engines.engine import BadInstances, Signature
+from lightship_runtime.engines.engine import BadInstances, Instances, Signature
 
 if TYPE_CHECKING:
     import numpy
@@ -23,14 +23,14 @@ _ACCEPTED = {
 _Scalar = float | str | bool | None
 
 
-def matrix(instances: list[Any], signature: Signature) -> numpy.ndarray:
+def matrix(instances: Instances, signature: Signature) -> numpy.ndarray:
     """Rows of numbers as float64, shape (instances, features). Raises BadInstances."""
     import numpy
 
     return numpy.array(_checked(_in_order(instances, signature), list[list[_Number]], signature), dtype=numpy.float64)
 
 
-def table(instances: list[Any], signature: Signature) -> Any:
+def table(instances: Instances, signature: Signature) -> Any:
     """Rows as scikit-learn wants them: floats where all are numbers, else objects, which it converts or refuses.
 
     Where the columns have names it is a DataFrame. That needs pandas, which a model trained with named columns had;
@@ -55,7 +55,7 @@ def table(instances: list[Any], signature: Signature) -> Any:
     return array
 
 
-def tensor(instances: list[Any], dtype: str) -> numpy.ndarray:
+def tensor(instances: Any, dtype: str) -> numpy.ndarray:
     """Nested lists of any depth as one array of the numpy type `dtype`, instances first. Raises BadInstances."""
     import numpy
 
@@ -75,7 +75,7 @@ def tensor(instances: list[Any], dtype: str) -> numpy.ndarray:
         return array.astype(wanted)
 
 
-def _in_order(instances: list[Any], signature: Signature) -> list[Any]:
+def _in_order(instances: Any, signature: Signature) -> Any:
     """Rows given as objects become lists, in the order of the model's columns."""
     names = signature.names
     if names is None or not any(isinstance(instance, dict) for instance in instances):
@@ -93,7 +93,7 @@ def _in_order(instances: list[Any], signature: Signature) -> list[Any]:
     return rows
 
 
-def _checked(rows: list[Any], kind: Any, signature: Signature) -> list[list[Any]]:
+def _checked(rows: Any, kind: Any, signature: Signature) -> list[list[Any]]:
     try:
         checked: list[list[Any]] = msgspec.convert(rows, kind)
     except (msgspec.ValidationError, OverflowError) as error:

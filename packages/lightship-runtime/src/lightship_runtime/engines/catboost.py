@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from lightship_runtime.engines.arrays import table
-from lightship_runtime.engines.engine import ModelSource, Prediction, Signature
+from lightship_runtime.engines.engine import Engine, Instances, ModelSource, Options, Prediction, Signature
 
 
-class CatBoostEngine:
+class CatBoostEngine(Engine):
     """A `catboost.CatBoost`, which uses all CPUs for each prediction."""
 
     packages: ClassVar[tuple[str, ...]] = ("catboost",)
@@ -21,7 +21,7 @@ class CatBoostEngine:
         self._classes: list[Any] = model.classes_.tolist() if len(model.classes_) else []
         names = tuple(map(str, model.feature_names_ or ()))
         self._signature = Signature(
-            rows=True, features=len(names) or None, names=names or None, probabilities=bool(self._classes)
+            kind="rows", features=len(names) or None, names=names or None, probabilities=bool(self._classes)
         )
 
     @classmethod
@@ -36,14 +36,14 @@ class CatBoostEngine:
     def signature(self) -> Signature:
         return self._signature
 
-    def predict(self, instances: list[Any], *, probabilities: bool) -> Prediction:
+    def predict(self, instances: Instances, options: Options) -> Prediction:
         rows = table(instances, self._signature)
         if not self._classes:
             return Prediction(self._model.predict(rows, thread_count=self._threads).tolist())
         labels = self._model.predict(rows, prediction_type="Class", thread_count=self._threads)
         if labels.ndim == 2 and labels.shape[1] == 1:  # several classes come as a column
             labels = labels[:, 0]
-        if not probabilities:
+        if not options.probabilities:
             return Prediction(labels.tolist())
         scores = self._model.predict(rows, prediction_type="Probability", thread_count=self._threads)
         return Prediction(labels.tolist(), scores.tolist(), self._classes)

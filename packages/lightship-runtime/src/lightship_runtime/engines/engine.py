@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, TypeAlias
 
 from lightship_runtime.config import ModelFile
 from lightship_runtime.errors import IntegrityError, StartError
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 _CHUNK = 1 << 20  # bytes
 
@@ -19,29 +24,79 @@ class BadInstances(ValueError):
     """Instances that do not fit the model. The message is sent to the client: it never quotes values."""
 
 
+Kind = Literal["rows", "tensor", "text", "image", "audio", "any"]
+Instances: TypeAlias = "list[Any] | ndarray[Any, Any]"
+_NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output as the Open Inference Protocol names it.
+
+    Attributes:
+        name: Of the input or output.
+        datatype: BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64 or BYTES.
+        shape: Lengths, -1 where any will do; the first is the number of instances.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Signature:
     """What a model takes and gives.
 
     Attributes:
-        rows: Whether an instance is a row of a table; else it may be anything, such as a text.
+        kind: What one instance is: a row of a table, a tensor (nested lists of numbers, or an object of tensors by
+            name where there are several inputs), a text, an encoded image or sound (bytes), or any JSON value.
         features: Columns of a row, where the model says.
         names: The columns' names, where the model was trained with named columns.
         probabilities: Whether it can give one probability per class.
+        classes: The classes, where the model says.
+        inputs: As tensors; empty where nothing is known.
+        outputs: As tensors, the predictions first; empty where nothing is known.
+        example: One instance, as JSON, that the model can answer; None where nobody knows one.
     """
 
-    rows: bool
+    kind: Kind = "any"
     features: int | None = None
     names: tuple[str, ...] | None = None
     probabilities: bool = False
+    classes: tuple[Any, ...] | None = None
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    example: Any = None
+
+    @property
+    def rows(self) -> bool:
+        """Whether an instance is a row of a table."""
+        return self.kind == "rows"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is wanted beside the predictions. Requests with equal options may share one call of `predict`.
+
+    Attributes:
+        probabilities: Whether to give one probability per class as well.
+        parameters: What else the request says under `parameters`, such as candidate labels: the engine's own affair.
+    """
+
+    probabilities: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=lambda: _NO_PARAMETERS)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One prediction per instance, in order; where asked for, probabilities per instance and their classes."""
+    """One prediction per instance, in order; where asked for, probabilities per instance and their classes.
 
-    predictions: list[Any]
-    probabilities: list[Any] | None = None
+    Each is a list of JSON values or an array with the instances first, so that formats of arrays need no lists.
+    """
+
+    predictions: Instances
+    probabilities: Instances | None = None
     classes: list[Any] | None = None
 
 
@@ -87,7 +142,7 @@ class ModelSource:
         return StartError(f"Could not read the model {self.model.path}: {error.strerror or error}.")
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """A loaded model. `predict` may be called from several threads at once only where `concurrent` is true.
 
     Attributes:
@@ -95,20 +150,46 @@ class Engine(Protocol):
         concurrent: Whether several predictions at once are safe and help; false where the library runs each
             prediction on all CPUs anyway, and for code that was perhaps never meant for it.
         refused: Exceptions of `predict` that mean "this input is wrong"; any other one is a failure of the model.
+        fork: Whether a process may load the model, ask it, and then fork children that go on using it.
+            "safe": always. "one thread": only while every thread pool is kept at one thread until the fork; the
+            children then call `set_threads`. "never": each process has to load the model by itself.
     """
 
-    packages: ClassVar[tuple[str, ...]]
-    concurrent: ClassVar[bool]
-    refused: ClassVar[tuple[type[Exception], ...]]
+    packages: ClassVar[tuple[str, ...]] = ()
+    concurrent: ClassVar[bool] = False
+    refused: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
+    fork: ClassVar[Literal["safe", "one thread", "never"]] = "never"
 
     @classmethod
+    @abstractmethod
     def load(cls, source: ModelSource) -> Engine:
         """Load the model. Raises StartError with what to do, or the library's own error."""
-        ...
 
     @property
-    def signature(self) -> Signature: ...
+    @abstractmethod
+    def signature(self) -> Signature:
+        """What the model takes and gives."""
 
-    def predict(self, instances: list[Any], *, probabilities: bool) -> Prediction:
-        """Predict for all instances at once; as many predictions as instances, in order."""
-        ...
+    @abstractmethod
+    def predict(self, instances: Instances, options: Options) -> Prediction:
+        """Predict for all instances at once; as many predictions as instances, in order.
+
+        Raises BadInstances, whose message may be sent to the client, or one of `refused`.
+        """
+
+    @property
+    def batches(self) -> bool:
+        """Whether the instances of several requests may be predicted in one call."""
+        return True
+
+    @property
+    def streams(self) -> bool:
+        """Whether `stream` is there for requests that ask for it."""
+        return False
+
+    def stream(self, instance: Any, options: Options) -> Iterator[Any]:
+        """The parts of one answer as JSON values, as they come. Closing the iterator stops the work."""
+        raise NotImplementedError
+
+    def set_threads(self, threads: int) -> None:  # noqa: B027  # most engines have nothing to set
+        """Use so many threads from now on: called in a child after a fork."""

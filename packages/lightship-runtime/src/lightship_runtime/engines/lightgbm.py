@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from lightship_runtime.engines.arrays import matrix
-from lightship_runtime.engines.engine import ModelSource, Prediction, Signature
+from lightship_runtime.engines.engine import Engine, Instances, ModelSource, Options, Prediction, Signature
 
 
-class LightGBMEngine:
+class LightGBMEngine(Engine):
     """A `lightgbm.Booster`, which uses all CPUs for each prediction."""
 
     packages: ClassVar[tuple[str, ...]] = ("lightgbm",)
@@ -23,7 +23,7 @@ class LightGBMEngine:
         self._booster = booster
         self._threads = threads
         self._signature = Signature(
-            rows=True, features=int(booster.num_feature()), names=tuple(map(str, booster.feature_name()))
+            kind="rows", features=int(booster.num_feature()), names=tuple(map(str, booster.feature_name()))
         )
 
     @classmethod
@@ -36,7 +36,7 @@ class LightGBMEngine:
     def signature(self) -> Signature:
         return self._signature
 
-    def predict(self, instances: list[Any], *, probabilities: bool) -> Prediction:
-        del probabilities  # refused by the signature
+    def predict(self, instances: Instances, options: Options) -> Prediction:
+        del options  # probabilities are refused by the signature
         rows = matrix(instances, self._signature)
         return Prediction(self._booster.predict(rows, num_threads=self._threads).tolist())

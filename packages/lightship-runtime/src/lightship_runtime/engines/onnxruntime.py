@@ -10,7 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lightship_runtime.engines.arrays import tensor
-from lightship_runtime.engines.engine import BadInstances, ModelSource, Prediction, Signature
+from lightship_runtime.engines.engine import (
+    BadInstances,
+    Engine,
+    Instances,
+    ModelSource,
+    Options,
+    Prediction,
+    Signature,
+)
 from lightship_runtime.errors import StartError
 
 if TYPE_CHECKING:
@@ -30,7 +38,7 @@ _TYPES = {
 }
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """An `InferenceSession`, which uses all CPUs for each prediction."""
 
     packages: ClassVar[tuple[str, ...]] = ("numpy", "onnxruntime")
@@ -52,7 +60,7 @@ class OnnxEngine:
         shape = self._inputs[0].shape or []
         rows = len(self._inputs) == 1 and len(shape) == 2
         self._signature = Signature(
-            rows=rows,
+            kind="rows" if rows else "tensor",
             features=shape[1] if rows and isinstance(shape[1], int) else None,
             probabilities=self._classifier,
         )
@@ -71,11 +79,11 @@ class OnnxEngine:
     def signature(self) -> Signature:
         return self._signature
 
-    def predict(self, instances: list[Any], *, probabilities: bool) -> Prediction:
+    def predict(self, instances: Instances, options: Options) -> Prediction:
         results = self._session.run(self._outputs, self._feed(instances))
         if self._classifier:
             labels, scores = results
-            if not probabilities:
+            if not options.probabilities:
                 return Prediction(labels.tolist())
             if isinstance(scores, list):  # a ZipMap: one dictionary from class to probability per instance
                 return Prediction(labels.tolist(), [list(row.values()) for row in scores], list(scores[0]))
@@ -85,7 +93,7 @@ class OnnxEngine:
             return Prediction(columns[0])
         return Prediction([dict(zip(self._outputs, row)) for row in zip(*columns)])  # noqa: B905
 
-    def _feed(self, instances: list[Any]) -> dict[str, numpy.ndarray]:
+    def _feed(self, instances: Instances) -> dict[str, numpy.ndarray]:
         if len(self._inputs) == 1:
             only = self._inputs[0]
             return {only.name: _fitting(instances, only)}
@@ -96,7 +104,7 @@ class OnnxEngine:
         return {one.name: _fitting([instance[one.name] for instance in instances], one) for one in self._inputs}
 
 
-def _fitting(values: list[Any], wanted: Any) -> numpy.ndarray:
+def _fitting(values: Any, wanted: Any) -> numpy.ndarray:
     """The values as the array that an input wants. A dimension that is no number may have any length."""
     array = tensor(values, _TYPES[wanted.type])
     shape = wanted.shape

@@ -18,18 +18,18 @@ import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from lightship_runtime.engines.engine import ModelSource, Prediction, Signature
+from lightship_runtime.engines.engine import Engine, Instances, ModelSource, Options, Prediction, Signature
 from lightship_runtime.errors import StartError
 
 
-class PythonEngine:
+class PythonEngine(Engine):
     """Functions of a user's file."""
 
     packages: ClassVar[tuple[str, ...]] = ()
     concurrent: ClassVar[bool] = False
     refused: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
 
-    def __init__(self, predict: Callable[[list[Any]], Any]) -> None:
+    def __init__(self, predict: Callable[[Any], Any]) -> None:
         self._predict = predict
 
     @classmethod
@@ -61,10 +61,10 @@ class PythonEngine:
 
     @property
     def signature(self) -> Signature:
-        return Signature(rows=False)
+        return Signature()
 
-    def predict(self, instances: list[Any], *, probabilities: bool) -> Prediction:
-        del probabilities  # refused by the signature
+    def predict(self, instances: Instances, options: Options) -> Prediction:
+        del options  # probabilities are refused by the signature
         predictions = self._predict(instances)
         if hasattr(predictions, "tolist"):
             predictions = predictions.tolist()

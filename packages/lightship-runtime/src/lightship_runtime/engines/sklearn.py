@@ -6,11 +6,11 @@ import warnings
 from typing import Any, ClassVar
 
 from lightship_runtime.engines.arrays import table
-from lightship_runtime.engines.engine import ModelSource, Prediction, Signature
+from lightship_runtime.engines.engine import Engine, Instances, ModelSource, Options, Prediction, Signature
 from lightship_runtime.errors import StartError
 
 
-class SklearnEngine:
+class SklearnEngine(Engine):
     """An estimator or pipeline. Predictions at once are safe: fitted estimators do not change."""
 
     packages: ClassVar[tuple[str, ...]] = ("sklearn", "joblib")
@@ -22,7 +22,7 @@ class SklearnEngine:
         names = getattr(model, "feature_names_in_", None)
         features = getattr(model, "n_features_in_", None)
         self._signature = Signature(
-            rows=features is not None,
+            kind="any" if features is None else "rows",
             features=None if features is None else int(features),
             names=None if names is None else tuple(map(str, names)),
             probabilities=hasattr(model, "predict_proba"),
@@ -45,13 +45,13 @@ class SklearnEngine:
     def signature(self) -> Signature:
         return self._signature
 
-    def predict(self, instances: list[Any], *, probabilities: bool) -> Prediction:
+    def predict(self, instances: Instances, options: Options) -> Prediction:
         if not self._signature.rows and all(isinstance(instance, str) for instance in instances):
             batch: Any = instances  # texts: a vectorizer is the first step
         else:
             batch = table(instances, self._signature)
         predictions = _plain(self._model.predict(batch))
-        if not probabilities:
+        if not options.probabilities:
             return Prediction(predictions)
         classes = getattr(self._model, "classes_", None)
         return Prediction(

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from lightship_runtime.engines.arrays import tensor
-from lightship_runtime.engines.engine import ModelSource, Prediction, Signature
+from lightship_runtime.engines.engine import Engine, Instances, ModelSource, Options, Prediction, Signature
 from lightship_runtime.errors import StartError
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """A module, on the GPU where there is one, in inference mode."""
 
     packages: ClassVar[tuple[str, ...]] = ("numpy", "torch")
@@ -45,12 +45,12 @@ class TorchEngine:
 
     @property
     def signature(self) -> Signature:
-        return Signature(rows=False)
+        return Signature()
 
-    def predict(self, instances: list[Any], *, probabilities: bool) -> Prediction:
+    def predict(self, instances: Instances, options: Options) -> Prediction:
         import torch
 
-        del probabilities  # refused by the signature
+        del options  # probabilities are refused by the signature
         batch = torch.from_numpy(tensor(instances, "float32")).to(self._device)
         try:
             with torch.inference_mode():

@@ -10,10 +10,10 @@ import json
 from typing import Any, ClassVar
 
 from lightship_runtime.engines.arrays import matrix
-from lightship_runtime.engines.engine import ModelSource, Prediction, Signature
+from lightship_runtime.engines.engine import Engine, Instances, ModelSource, Options, Prediction, Signature
 
 
-class XGBoostEngine:
+class XGBoostEngine(Engine):
     """An `xgboost.Booster`, which uses all CPUs for each prediction."""
 
     packages: ClassVar[tuple[str, ...]] = ("numpy", "xgboost")
@@ -25,7 +25,7 @@ class XGBoostEngine:
         names = booster.feature_names
         self._classifier = _is_classifier(booster)
         self._signature = Signature(
-            rows=True,
+            kind="rows",
             features=int(booster.num_features()),
             names=tuple(map(str, names)) if names else None,
             probabilities=self._classifier,
@@ -43,7 +43,7 @@ class XGBoostEngine:
     def signature(self) -> Signature:
         return self._signature
 
-    def predict(self, instances: list[Any], *, probabilities: bool) -> Prediction:
+    def predict(self, instances: Instances, options: Options) -> Prediction:
         import numpy
 
         # The trees that early stopping found best, as the scikit-learn interface takes them; else all.
@@ -59,8 +59,8 @@ class XGBoostEngine:
             scores = numpy.vstack([1.0 - scores, scores]).T
         return Prediction(
             scores.argmax(axis=1).tolist(),
-            scores.tolist() if probabilities else None,
-            list(range(scores.shape[1])) if probabilities else None,
+            scores.tolist() if options.probabilities else None,
+            list(range(scores.shape[1])) if options.probabilities else None,
         )
 
 

@@ -21,15 +21,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from lightship_runtime.engines.engine import Prediction, Signature
-
-
-class RequestError(Exception):
-    """A request that cannot be answered. The message is sent to the client: it never quotes values or paths."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.message = message
-        self.status = status
+from lightship_runtime.payload.call import RequestError
 
 
 class PredictRequest(msgspec.Struct, frozen=True):
@@ -46,8 +38,8 @@ class _Options(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Answer(msgspec.Struct, omit_defaults=True):
-    predictions: list[Any]
-    probabilities: list[Any] | None = None
+    predictions: Any
+    probabilities: Any = None
     classes: list[Any] | None = None
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from lightship_runtime.init import become_child_of_init
-
 
 def run() -> int:
-    """Serve, in a child where this is process 1; the exit status."""
-    become_child_of_init()  # first, so that what stays behind as process 1 has imported next to nothing
-
+    """Serve until told to stop; the exit status."""
     import os
     import sys
 

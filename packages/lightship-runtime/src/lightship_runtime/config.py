@@ -58,10 +58,21 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         health: The path that answers 200 when the server is ready; the health check asks it.
         golden: The golden request and answer; asked before the port opens (with `model` only).
         golden_mismatch: Whether another answer than the golden one keeps the server from starting.
-        concurrency: Predictions that may run at once; None lets the engine decide.
+        name: What the Open Inference Protocol and the pages call the model.
+        workers: Processes that predict. The model is loaded once and shared by them where its engine can.
+        threads: CPUs that one prediction may use; None shares the container's CPUs among the workers.
+        concurrency: Predictions that may run at once in each worker; None lets the engine decide.
+        batch: Requests that may be predicted together; 1 for a model that cannot.
+        batch_seconds: How long one batch should take at most; where it takes longer smaller ones are made.
         queue: Requests that may wait for their turn; beyond it the answer is 429.
+        queue_bytes: Bytes of bodies that may wait for their turn; beyond it the answer is 429.
+        timeout: Seconds from a request's arrival to its answer; after it the answer is 504.
         body_limit: Largest request body, in bytes; beyond it the answer is 413.
         body_timeout: Seconds that a client may take to send its body; after it the answer is 408.
+        access_log: Which requests are logged: all, those that ended with a 5xx status, or none.
+        metrics_open: Whether /metrics is answered without an API key.
+        tls_certificate: A PEM file with the certificate and its chain, for HTTPS.
+        tls_key: A PEM file with the private key, where it is not in the same file.
         linger: Seconds after SIGTERM in which connections are still accepted, and answered with
             `Connection: close`, so that no client is cut off between two requests.
         grace: Seconds that accepted requests may take to finish after that.
@@ -74,10 +85,21 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     health: UrlPath = "/health"
     golden: str | None = None
     golden_mismatch: Literal["refuse", "warn"] = "refuse"
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "model"
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    batch: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 256
+    batch_seconds: Positive = 0.1
     queue: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 256
+    queue_bytes: Annotated[int, msgspec.Meta(ge=1)] = 256 << 20
+    timeout: Positive = 60.0
     body_limit: Annotated[int, msgspec.Meta(ge=1)] = 10 << 20
     body_timeout: Positive = 30.0
+    access_log: Literal["all", "errors", "off"] = "errors"
+    metrics_open: bool = False
+    tls_certificate: str | None = None
+    tls_key: str | None = None
     linger: Annotated[float, msgspec.Meta(ge=0)] = 0.5
     grace: Positive = 30.0
 

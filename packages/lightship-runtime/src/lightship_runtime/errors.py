@@ -30,3 +30,9 @@ class GoldenMismatch(StartError):
     """The model loads, but does not give the golden answer."""
 
     exit_code = 6
+
+
+class CrashLoop(StartError):
+    """The processes that predict keep ending."""
+
+    exit_code = 7

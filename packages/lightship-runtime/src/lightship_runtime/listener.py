@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from lightship_runtime.config import Config
 from lightship_runtime.errors import StartError
 
+BACKLOG = 2048  # connections that the kernel may hold for us
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 # A classic BPF program (linux/filter.h) on the TCP header: drop a packet with SYN but without ACK, pass all others,
 # so that handshakes under way are completed. Each instruction is (code, jump if true, jump if false, operand).

@@ -26,9 +26,15 @@ def available_cpus(root: Path = Path("/")) -> int:
 
 
 def limit_threads(environ: MutableMapping[str, str], cpus: int) -> None:
-    """Tell the numerical libraries, which read these variables when they are imported; what is set stays."""
+    """Tell the numerical libraries, which read these variables when they are imported; what the user set stays."""
     for name in VARIABLES:
         environ.setdefault(name, str(cpus))
+
+
+def set_threads(environ: MutableMapping[str, str], threads: int) -> None:
+    """Tell the numerical libraries that are imported from now on."""
+    for name in VARIABLES:
+        environ[name] = str(threads)
 
 
 def _quotas(root: Path) -> Iterator[float]:

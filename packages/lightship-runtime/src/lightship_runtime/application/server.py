@@ -1,4 +1,4 @@
-"""Listens, and stops without losing a request.
+"""Serves a user's application with uvicorn, and stops without losing a request.
 
 After SIGTERM or SIGINT: say `Connection: close` in every answer and go on accepting for a moment (`linger`), so
 that clients with a kept connection move away between two requests; let no new connection in, but read what the
@@ -11,23 +11,62 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
-from collections.abc import Callable
+import sys
+import threading
+import time
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
+from lightship_runtime.application.loading import load_application
 from lightship_runtime.config import Config
 from lightship_runtime.errors import StartError
-from lightship_runtime.listener import drop_new_connections, has_waiting
-from lightship_runtime.log import Log, LoggingHandler
+from lightship_runtime.listener import BACKLOG, drop_new_connections, has_waiting
+from lightship_runtime.log import Log, LoggingHandler, round_seconds
+from lightship_runtime.threads import limit_threads
 
 KEEP_ALIVE = 75  # seconds; longer than the usual 60 of load balancers, which must be the side that closes
-_BACKLOG = 2048
+_EXIT_PATIENCE = 2.0  # seconds
 _TICK = 0.02  # seconds between two looks while draining
 _HANDSHAKE = 0.1  # seconds; handshakes under way are completed meanwhile, as long as one round trip takes
 _STRAGGLERS = 0.2  # seconds in which a connection just accepted may send its request
+
+
+def run(
+    listener: socket.socket,
+    config: Config,
+    app: Path,
+    cpus: int,
+    environ: MutableMapping[str, str],
+    log: Log,
+    started: float,
+) -> int:
+    """Import the application and serve it until a signal comes. The exit status."""
+    _exit_on_signals(log)
+    limit_threads(environ, cpus)  # before anything could import a library that reads it
+    os.chdir(app)
+    sys.path[:] = [str(app), *(entry for entry in sys.path if entry not in ("", str(app)))]
+    assert config.app is not None
+    try:
+        began = time.monotonic()
+        application = load_application(config.app, log)
+        log.event("import", app=config.app, seconds=round_seconds(time.monotonic() - began))
+
+        def ready() -> None:
+            log.event("ready", port=config.port, seconds=round_seconds(time.monotonic() - started))
+
+        serve(application, listener, config, Drain(), log, ready)
+    except StartError as error:
+        log.event("failed", level="error", message=error.message, hint=error.hint)
+        return error.exit_code
+    log.event("stopped")
+    _exit_even_if_threads_hang()
+    return 0
 
 
 class Drain:
@@ -59,12 +98,11 @@ def serve(
     """Serve until a signal comes, then drain. Calls `ready` once the port answers. Raises StartError."""
     logger = logging.getLogger("uvicorn")  # the parent of uvicorn.error, which tells of failures of the user's app
     logger.handlers, logger.propagate = [LoggingHandler(log)], False
-    own = config.app is None
     server = _Server(
         uvicorn.Config(
             drain.wrap(app),
-            lifespan="off" if own else "auto",
-            ws="none" if own else "auto",
+            lifespan="auto",
+            ws="auto",
             interface="asgi3",
             log_config=None,
             log_level="warning",
@@ -72,7 +110,7 @@ def serve(
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=max(1, int(config.grace)),
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
         ),
         config.linger,
         drain,
@@ -128,3 +166,24 @@ class _Server(uvicorn.Server):
         end = loop.time() + seconds
         while not done() and not self.force_exit and loop.time() < end:
             await asyncio.sleep(_TICK)
+
+
+def _exit_on_signals(log: Log) -> None:
+    """Until the port is open there is nothing to finish: a signal ends the process at once, and well."""
+
+    def stop(number: int, frame: object) -> None:
+        log.event("stopped", phase="starting")
+        os._exit(0)  # an exception could be swallowed by whatever is being imported
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def _exit_even_if_threads_hang() -> None:
+    """Give the interpreter a moment to end as usual; threads that still compute after the grace do not stop it."""
+
+    def exit_hard() -> None:
+        time.sleep(_EXIT_PATIENCE)
+        os._exit(0)
+
+    threading.Thread(target=exit_hard, daemon=True).start()

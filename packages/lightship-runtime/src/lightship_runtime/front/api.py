@@ -1,0 +1,181 @@
+"""The HTTP interface of Lightship's own server.
+
+    POST /predict     see the package `payload` for what goes in and comes out; `?stream=true` for parts as they come
+    GET  /health      200 when ready, else 503 with the phase; /readyz the same, /startupz until all workers were there
+    GET  /livez       200 while the process runs, without a key
+    GET  /metrics     for Prometheus
+
+Errors are `{"error": "..."}` with a 4xx or 5xx status, and tell nothing of the server's inside.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from lightship_runtime.config import Config
+from lightship_runtime.front import metrics as prometheus
+from lightship_runtime.front.access import AccessLog
+from lightship_runtime.front.auth import Keys
+from lightship_runtime.front.dispatch import Dispatcher, Overloaded, Pending
+from lightship_runtime.front.request import Request
+from lightship_runtime.front.routes import Route, Routes
+from lightship_runtime.front.state import State
+from lightship_runtime.front.streaming import Stream, stream_form
+from lightship_runtime.payload.call import Answer, Call, Protocol
+
+PREDICT = "/predict"
+_JSON = b"application/json"
+_RETRY = b"retry-after: 1\r\n"
+_CHALLENGE = b'www-authenticate: Bearer realm="lightship"\r\n'
+_UNKNOWN = "other"  # the route of metrics for paths that do not exist
+
+
+class Api:
+    """Routes requests, and sends predictions to the dispatcher."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: State,
+        dispatcher: Dispatcher,
+        metrics: prometheus.Metrics,
+        keys: Keys,
+        access: AccessLog,
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._dispatcher = dispatcher
+        self._metrics = metrics
+        self._keys = keys
+        self._access = access
+        self._texts: dict[bytes, str] = {}
+        health = {config.health, "/health", "/readyz"}
+        self.routes = Routes(
+            [
+                Route(("POST",), PREDICT, self._predict),
+                *(Route(("GET",), path, self._ready, open=True) for path in sorted(health)),
+                Route(("GET",), "/startupz", self._started, open=True),
+                Route(("GET",), "/livez", self._live, open=True),
+                Route(("GET",), "/metrics", self._metrics_text, open=config.metrics_open),
+            ]
+        )
+
+    # what a connection calls
+
+    def accept(self, request: Request) -> None:
+        """Decide from the head whether the request will be refused."""
+        route, allowed = self.routes.find(request.method, request.path)
+        request.route = route
+        if self._keys and (route is None or not route.open) and self._keys.allows(request.headers) is None:
+            request.refusal = (401, "A valid API key is needed: Authorization: Bearer <key>.")
+            request.refusal_headers = _CHALLENGE
+        elif route is None and allowed:
+            methods = ", ".join(allowed)
+            request.refusal = (405, f"Use {methods} here.")
+            request.refusal_headers = b"allow: %s\r\n" % methods.encode()
+        elif route is None:
+            request.refusal = (404, f"There is nothing here. Predictions are at POST {PREDICT}.")
+
+    def handle(self, request: Request) -> None:
+        """Answer a complete request, now or later."""
+        request.route.handler(request)
+
+    def finished(self, request: Request) -> None:
+        """Count and log an answer."""
+        seconds = time.monotonic() - request.arrived
+        route = request.route.name if request.route is not None else _UNKNOWN
+        self._metrics.request(route, request.status, seconds)
+        self._access.note(request, route, seconds)
+
+    # handlers
+
+    def _ready(self, request: Request) -> None:
+        self._health(request, self._state.ready)
+
+    def _started(self, request: Request) -> None:
+        self._health(request, self._state.started)
+
+    def _health(self, request: Request, well: bool) -> None:
+        body = json.dumps(self._state.described(detail=not self._keys)).encode()
+        request.respond(200 if well else 503, body)
+
+    def _live(self, request: Request) -> None:
+        request.respond(200, b'{"status":"live"}')
+
+    def _metrics_text(self, request: Request) -> None:
+        request.respond(200, self._metrics.text(), prometheus.CONTENT_TYPE)
+
+    def _predict(self, request: Request) -> None:
+        form = stream_form(request)
+        call = self.call("predict", request)
+        if form is None:
+            self.submit(request, call)
+            return
+        stream = Stream(request, form)
+        self.submit(request, call, stream)
+
+    def call(self, protocol: Protocol, request: Request, json_length: int | None = None) -> Call:
+        """The request as it is sent to a worker."""
+        headers = request.headers
+        return Call(
+            protocol,
+            request.body,
+            self._text(headers.get(b"content-type", b"")),
+            self._text(headers.get(b"accept", b"")),
+            request.query.decode("latin-1") if request.query else "",
+            json_length,
+        )
+
+    def submit(self, request: Request, call: Call, stream: Stream | None = None) -> None:
+        """Have a call predicted, and its answer sent."""
+
+        def answered(answer: Answer) -> None:
+            if stream is not None and stream.end(answer):
+                return
+            extra = b""
+            if answer.status in (429, 503):
+                extra = _RETRY
+            elif answer.json_length is not None:
+                extra = b"inference-header-content-length: %d\r\n" % answer.json_length
+            content_type = answer.content_type
+            request.respond(
+                answer.status,
+                answer.body,
+                _JSON if content_type == "application/json" else content_type.encode(),
+                extra,
+            )
+
+        try:
+            pending = self._dispatcher.submit(call, request.arrived, answered, stream.part if stream else None)
+        except Overloaded as error:
+            request.fail(error.status, self._why(error), _RETRY)
+            return
+        request.gone = _Gone(self._dispatcher, pending)
+
+    def _why(self, error: Overloaded) -> str:
+        if error.status == 503 and not self._state.started:
+            return f"The model is not ready: {self._state.phase}."
+        return error.message
+
+    def _text(self, value: bytes) -> str:
+        """A header's value as text; the few that clients really send are remembered."""
+        text = self._texts.get(value)
+        if text is None:
+            text = value.decode("latin-1").lower()
+            if len(self._texts) < 256 and len(value) < 256:
+                self._texts[value] = text
+        return text
+
+
+class _Gone:
+    """Cancels a call when its client goes away."""
+
+    __slots__ = ("_dispatcher", "_pending")
+
+    def __init__(self, dispatcher: Dispatcher, pending: Pending) -> None:
+        self._dispatcher = dispatcher
+        self._pending = pending
+
+    def __call__(self) -> None:
+        self._dispatcher.cancel(self._pending)

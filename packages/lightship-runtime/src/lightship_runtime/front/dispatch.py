@@ -1,0 +1,295 @@
+"""From waiting calls to batches for the workers, and from their answers back to whoever waits.
+
+A call goes to a worker that is free at once, together with whatever else has arrived meanwhile. While all are busy
+calls gather, and the next free worker takes as many as it can do in good time. So a lone call never waits for
+company, and a busy server makes large batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from lightship_runtime.frames import Cancel, Done, Frames, Part, Work, done_decoder, frame
+from lightship_runtime.front.batching import BatchSize
+from lightship_runtime.payload.call import Answer, Call
+
+BATCH_BYTES = 64 << 20  # of bodies in one batch
+HANG_SECONDS = 30.0  # beyond the deadline of its requests, after which a worker is taken for stuck
+
+OnAnswer = Callable[[Answer], None]
+OnPart = Callable[[bytes], None]
+
+
+class Overloaded(Exception):
+    """No call can be taken. `status` is 429 where the queue is full, 503 where no worker is there."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+
+
+class Observer(Protocol):
+    """Who counts what happens."""
+
+    def batch(self, calls: int, instances: int, seconds: float, predicting: float) -> None: ...
+
+    def waited(self, seconds: float) -> None: ...
+
+
+class Pending:
+    """A call between its arrival and its answer."""
+
+    __slots__ = ("answer", "arrived", "call", "done", "part", "running")
+
+    def __init__(self, call: Call, arrived: float, answer: OnAnswer, part: OnPart | None) -> None:
+        self.call = call
+        self.arrived = arrived
+        self.answer = answer
+        self.part = part
+        self.done = False
+        self.running: tuple[Link, int] | None = None
+
+
+class Link(asyncio.Protocol):
+    """The connection to one worker."""
+
+    def __init__(self, dispatcher: Dispatcher, pid: int, slots: int) -> None:
+        self.pid = pid
+        self.works: dict[int, list[Pending]] = {}
+        self.began: dict[int, float] = {}
+        self.slots = slots
+        self._dispatcher = dispatcher
+        self._frames = Frames()
+        self._transport: Any = None
+
+    @property
+    def free(self) -> int:
+        """How many more batches it can work on now."""
+        return self.slots - len(self.works)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._transport.set_write_buffer_limits(high=1 << 30)  # batches are bounded; nobody would heed the limit
+        self._dispatcher.joined(self)
+
+    def data_received(self, data: bytes) -> None:
+        for content in self._frames.feed(data):
+            message = done_decoder.decode(content)
+            if isinstance(message, Done):
+                self._dispatcher.finished(self, message)
+            else:
+                self._dispatcher.part(self, message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._dispatcher.left(self)
+
+    def send(self, message: Work | Cancel) -> None:
+        if self._transport is not None:
+            self._transport.write(frame(message))
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+class Dispatcher:
+    """The queue, and the workers that take from it.
+
+    `lost` is called with the number of a worker's process when it has gone.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: int,
+        queue_bytes: int,
+        timeout: float,
+        batch: int,
+        batch_seconds: float,
+        observer: Observer,
+        lost: Callable[[int, int], None],
+        stuck: Callable[[int], None],
+    ) -> None:
+        self._most = queue
+        self._most_bytes = queue_bytes
+        self._timeout = timeout
+        self._size = BatchSize(batch, batch_seconds)
+        self._observer = observer
+        self._lost = lost
+        self._stuck = stuck
+        self._queue: deque[Pending] = deque()
+        self._running: deque[Pending] = deque()  # in the order of arrival, so that the first is the first to expire
+        self._bytes = 0
+        self._numbers = 0
+        self._pumping = False
+        self._loop = asyncio.get_running_loop()
+        self.links: list[Link] = []
+        self.waiting = 0  # calls in the queue that somebody waits for
+        self.unfinished = 0  # calls without an answer, waiting or running
+
+    def submit(self, call: Call, arrived: float, answer: OnAnswer, part: OnPart | None = None) -> Pending:
+        """Take a call. `answer` is called once, unless it is cancelled. Raises Overloaded."""
+        if not self.links:
+            raise Overloaded("The model is not ready.", 503)
+        size = len(call.body)
+        if (self.waiting >= self._most and not self._anyone_free()) or self._bytes + size > self._most_bytes:
+            raise Overloaded("Too many requests are waiting. Try again.", 429)
+        pending = Pending(call, arrived, answer, part)
+        self._queue.append(pending)
+        self._bytes += size
+        self.waiting += 1
+        self.unfinished += 1
+        if not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)  # after everything that has arrived by now
+        return pending
+
+    def cancel(self, pending: Pending) -> None:
+        """Nobody waits for it any more. What has not begun never will."""
+        if pending.done:
+            return
+        self._settle(pending)
+        if pending.running is not None:
+            link, number = pending.running
+            if pending.part is not None:
+                link.send(Cancel(number))
+
+    def expire(self, now: float) -> None:
+        """Answer what is too late with 504, and tell of workers that are stuck. Called every moment."""
+        late = now - self._timeout
+        for queue in (self._queue, self._running):
+            while queue and (queue[0].done or queue[0].arrived < late):
+                pending = queue.popleft()
+                if not pending.done:
+                    self.cancel(pending)
+                    pending.answer(_LATE)
+        for link in self.links:
+            if any(now - began > self._timeout + HANG_SECONDS for began in link.began.values()):
+                self._stuck(link.pid)
+
+    def fail_waiting(self) -> None:
+        """No worker is left to ask: answer everything that waits with 503."""
+        while self._queue:
+            pending = self._queue.popleft()
+            if not pending.done:
+                self._settle(pending)
+                pending.answer(_GONE)
+
+    def single(self) -> None:
+        """The model cannot batch: one call at a time."""
+        self._size = BatchSize(1, 1.0)
+
+    # what links report
+
+    def joined(self, link: Link) -> None:
+        self.links.append(link)
+        self._pump()
+
+    def left(self, link: Link) -> None:
+        if link in self.links:
+            self.links.remove(link)
+        lost = 0
+        for pendings in link.works.values():
+            for pending in pendings:
+                if not pending.done:
+                    lost += 1
+                    self._settle(pending)
+                    pending.answer(_GONE)
+        link.works.clear()
+        link.began.clear()
+        self._lost(link.pid, lost)
+
+    def finished(self, link: Link, done: Done) -> None:
+        pendings = link.works.pop(done.number, None)
+        began = link.began.pop(done.number, None)
+        if pendings is None or began is None:
+            return
+        for number, next_began in link.began.items():  # the next one has been waiting for this one
+            link.began[number] = max(next_began, time.monotonic())
+            break
+        self._pump()  # first, so that the worker goes on while the answers are written
+        if len(pendings) == len(done.answers):
+            for pending, answer in zip(pendings, done.answers):  # noqa: B905  # equally long
+                if not pending.done:
+                    self._settle(pending)
+                    pending.answer(answer)
+        self._size.observe(len(pendings), done.seconds)
+        self._observer.batch(len(pendings), done.instances, done.seconds, done.predicting)
+
+    def part(self, link: Link, part: Part) -> None:
+        pendings = link.works.get(part.number)
+        if pendings and not pendings[0].done and pendings[0].part is not None:
+            pendings[0].part(part.content)
+
+    # within
+
+    def _anyone_free(self) -> bool:
+        return any(link.free > 0 for link in self.links)
+
+    def _settle(self, pending: Pending) -> None:
+        pending.done = True
+        self.unfinished -= 1
+        if pending.running is None:
+            self.waiting -= 1
+            self._bytes -= len(pending.call.body)
+
+    def _pump(self) -> None:
+        self._pumping = False
+        queue = self._queue
+        while queue:
+            link = max(self.links, key=_free, default=None)
+            if link is None or link.free <= -1 or (link.free == 0 and self.waiting < self._size.limit):
+                return  # a batch is sent ahead to a busy worker only where it cannot become any larger
+            batch = self._take()
+            if not batch:
+                return
+            self._numbers = number = self._numbers + 1
+            now = time.monotonic()
+            for pending in batch:
+                pending.running = (link, number)
+                self.waiting -= 1
+                self._bytes -= len(pending.call.body)
+                self._observer.waited(now - pending.arrived)
+            self._running.extend(batch)
+            while self._running and self._running[0].done:
+                self._running.popleft()
+            link.works[number] = batch
+            link.began[number] = now
+            link.send(Work(number, [pending.call for pending in batch], batch[0].part is not None))
+
+    def _take(self) -> list[Pending]:
+        """The next batch: a stream alone, else as many calls as can be done in good time."""
+        batch: list[Pending] = []
+        queue = self._queue
+        most = self._size.limit
+        size = 0
+        while queue and len(batch) < most:
+            pending = queue[0]
+            if pending.done:
+                queue.popleft()
+                continue
+            size += len(pending.call.body)
+            if batch and (pending.part is not None or size > BATCH_BYTES):
+                break
+            batch.append(queue.popleft())
+            if pending.part is not None:
+                break
+        return batch
+
+
+def _free(link: Link) -> int:
+    return link.free
+
+
+def _error(status: int, message: str) -> Answer:
+    return Answer(status, b'{"error":"%s"}' % message.encode())
+
+
+_LATE = _error(504, "The answer took too long.")
+_GONE = _error(503, "The process with the model ended. Try again.")

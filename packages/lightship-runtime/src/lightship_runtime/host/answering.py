@@ -1,0 +1,170 @@
+"""Calls to answers with one engine: read each body, predict together what may go together, write each answer.
+
+One bad call never spoils the others: what cannot be read is refused by itself, and where predicting a group fails its
+calls are predicted one by one, so that each gets its own error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from lightship_runtime.engines.engine import BadInstances, Engine, Instances, Options, Prediction
+from lightship_runtime.log import Level, Log, where
+from lightship_runtime.payload import Answer, Call, Parsed, RequestError, ServedModel, parse
+
+
+class Answering:
+    """Answers calls with one engine. `seconds` and `instances` are the engine's share of the last `answer_all`."""
+
+    def __init__(self, engine: Engine, name: str, log: Log) -> None:
+        self._engine = engine
+        self._model = ServedModel(name, engine.signature)
+        self._log = log
+
+    def answer(self, call: Call) -> Answer:
+        """The answer to one call."""
+        return self.answer_all([call])[0][0]
+
+    def answer_all(self, calls: list[Call]) -> tuple[list[Answer], float, int]:
+        """The answers to calls, in order; the seconds within the engine, and how many instances were predicted."""
+        answers: list[Answer | None] = [None] * len(calls)
+        groups: dict[Any, list[tuple[int, Parsed]]] = {}
+        for number, call in enumerate(calls):
+            try:
+                parsed = parse(call, self._model)
+            except RequestError as error:
+                answers[number] = refusal(error)
+                continue
+            except Exception as error:
+                answers[number] = self._failure(error)
+                continue
+            groups.setdefault(_group(parsed), []).append((number, parsed))
+        seconds, instances = 0.0, 0
+        for group in groups.values():
+            began = time.perf_counter()
+            for number, answer in self._answer_group(group):
+                answers[number] = answer
+            seconds += time.perf_counter() - began
+            instances += sum(parsed.count for _, parsed in group)
+        return [answer for answer in answers if answer is not None], seconds, instances
+
+    def stream(self, call: Call) -> Iterator[bytes]:
+        """The parts of one answer as JSON. Raises RequestError."""
+        parsed = parse(call, self._model)
+        if parsed.count != 1:
+            raise RequestError("Only one instance at a time can be answered in parts.")
+        instance = parsed.instances[0]
+        try:
+            for part in self._engine.stream(instance, parsed.options):
+                yield msgspec.json.encode(part)
+        except (BadInstances, RequestError) as error:
+            raise RequestError(str(error)) from error
+        except self._engine.refused as error:
+            raise self._refused(error) from error
+        except Exception as error:
+            self._note("prediction failed", "error", error)
+            raise RequestError("The model failed on this request.", status=500) from error
+
+    def _answer_group(self, group: list[tuple[int, Parsed]]) -> Iterator[tuple[int, Answer]]:
+        options = group[0][1].options
+        if len(group) == 1 or not self._engine.batches:
+            for number, parsed in group:
+                yield number, self._answer_one(parsed)
+            return
+        instances = _joined([parsed.instances for _, parsed in group])
+        total = sum(parsed.count for _, parsed in group)
+        try:
+            prediction = self._predict(instances, options, total)
+        except RequestError:
+            prediction = None
+        if prediction is None:  # somebody's instances were wrong, or the model failed: whose is found one by one
+            for number, parsed in group:
+                yield number, self._answer_one(parsed)
+            return
+        start = 0
+        for number, parsed in group:
+            end = start + parsed.count
+            yield number, self._encoded(parsed, _cut(prediction, start, end))
+            start = end
+
+    def _answer_one(self, parsed: Parsed) -> Answer:
+        try:
+            return self._encoded(parsed, self._predict(parsed.instances, parsed.options, parsed.count))
+        except RequestError as error:
+            return refusal(error)
+
+    def _predict(self, instances: Instances, options: Options, count: int) -> Prediction:
+        """Predict, and see that there is one prediction per instance. Raises RequestError."""
+        try:
+            prediction = self._engine.predict(instances, options)
+        except BadInstances as error:
+            raise RequestError(str(error)) from error
+        except self._engine.refused as error:
+            raise self._refused(error) from error
+        except Exception as error:
+            self._note("prediction failed", "error", error)
+            raise RequestError("The model failed on this request.", status=500) from error
+        if len(prediction.predictions) != count:
+            given = f"{len(prediction.predictions)} predictions for {count} instances"
+            self._note("prediction failed", "error", RuntimeError(given), detail=given)
+            raise RequestError("The model failed on this request.", status=500)
+        return prediction
+
+    def _encoded(self, parsed: Parsed, prediction: Prediction) -> Answer:
+        try:
+            return parsed.reply(prediction, self._model)
+        except RequestError as error:
+            return refusal(error)
+        except Exception as error:
+            return self._failure(error)
+
+    def _refused(self, error: Exception) -> RequestError:
+        self._note("input refused by the model", "warning", error)
+        return RequestError("The model refused this input.")
+
+    def _failure(self, error: Exception) -> Answer:
+        self._note("prediction failed", "error", error)
+        return refusal(RequestError("The model failed on this request.", status=500))
+
+    def _note(self, event: str, level: Level, error: Exception, detail: str | None = None) -> None:
+        """Log what went wrong and where. The exception's text stays out: libraries quote the values they choke on."""
+        self._log.event(
+            event, level=level, error=type(error).__name__, where=where(error.__traceback__), detail=detail
+        )
+
+
+def refusal(error: RequestError) -> Answer:
+    """An error as the answer that says so."""
+    return Answer(error.status, msgspec.json.encode({"error": error.message}))
+
+
+def _group(parsed: Parsed) -> Any:
+    """What calls must have in common to be predicted together."""
+    options = parsed.options
+    parameters = msgspec.json.encode(options.parameters, order="deterministic") if options.parameters else None
+    instances = parsed.instances
+    if isinstance(instances, list):
+        return (options.probabilities, parameters)
+    return (options.probabilities, parameters, instances.dtype, instances.shape[1:])
+
+
+def _joined(several: list[Instances]) -> Instances:
+    """Instances of several calls as one batch: all lists, or all arrays of one type and shape, by their group."""
+    if isinstance(several[0], list):
+        return [instance for instances in several for instance in instances]
+    import numpy
+
+    return numpy.concatenate(several)
+
+
+def _cut(prediction: Prediction, start: int, end: int) -> Prediction:
+    probabilities = prediction.probabilities
+    return Prediction(
+        prediction.predictions[start:end],
+        None if probabilities is None else probabilities[start:end],
+        prediction.classes,
+    )

@@ -1,0 +1,130 @@
+"""From a configuration to a model that has given its golden answer: import, load, warm up, each with its seconds."""
+
+from __future__ import annotations
+
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lightship_runtime.config import Config, ModelFile
+from lightship_runtime.engines import Engine, ModelSource, find_engine, import_packages
+from lightship_runtime.errors import GoldenMismatch, StartError
+from lightship_runtime.golden import Golden, GoldenError, load_golden
+from lightship_runtime.host.answering import Answering
+from lightship_runtime.log import Log, round_seconds
+from lightship_runtime.payload import Call
+
+PATH = "/predict"
+Announce = Callable[[str], None]
+
+
+class Loaded:
+    """A model that is ready.
+
+    Attributes:
+        engine: The model.
+        answering: Answers calls with it.
+        phases: Seconds that importing, loading and warming up took.
+    """
+
+    def __init__(self, engine: Engine, answering: Answering, phases: dict[str, float]) -> None:
+        self.engine = engine
+        self.answering = answering
+        self.phases = phases
+
+
+def load(config: Config, app: Path, threads: int, log: Log, announce: Announce) -> Loaded:
+    """Import, load and warm up, and log the seconds of each. Raises StartError.
+
+    Everything happens in the calling thread: libraries that bind things to the thread they start in stay happy.
+    `announce` is told what is going on.
+    """
+    model = config.model
+    assert model is not None
+    golden = _golden(app / config.golden) if config.golden else None
+    kind = find_engine(model.engine)
+    path = app / model.path
+    if not path.exists():
+        raise StartError(f"The model {model.path} is not there.", hint="Build the image again.")
+    phases: dict[str, float] = {}
+    with _phase("import", phases, log, announce, packages=", ".join(kind.packages) or None):
+        import_packages(kind)
+    with _phase("load", phases, log, announce, model=model.path, format=model.format, engine=model.engine):
+        engine = _load(kind, ModelSource(model, path, threads), model, log)
+    answering = Answering(engine, config.name, log)
+    if golden is not None:
+        with _phase("warm-up", phases, log, announce):
+            warm_up(answering, golden, config, log)
+    return Loaded(engine, answering, phases)
+
+
+def golden_of(config: Config, app: Path) -> Golden | None:
+    """The golden request, where there is one. Raises StartError."""
+    return _golden(app / config.golden) if config.golden else None
+
+
+def warm_up(answering: Answering, golden: Golden, config: Config, log: Log) -> None:
+    """Ask the golden request: the first prediction is the slow one, and its answer shows whether the model works."""
+    path, _, query = golden.path.partition("?")
+    if path != PATH:
+        raise StartError(
+            f"The golden request goes to {golden.path}, but this server predicts at {PATH}.",
+            hint=f"Set the path in the golden file to {PATH}, or leave it out.",
+        )
+    answer = answering.answer(Call("predict", golden.body, query=query))
+    if answer.status != 200:
+        said = msgspec.json.decode(answer.body).get("error", "")
+        raise StartError(
+            f"The golden request failed: {said}", hint="If it is the model that failed, the log above says where."
+        )
+    differences = golden.differences(msgspec.json.decode(answer.body))
+    if not differences:
+        return
+    if config.golden_mismatch == "warn":
+        log.event("golden answer differs", level="warning", differences=differences)
+        return
+    raise GoldenMismatch(
+        "The model does not give the golden answer: " + "; ".join(differences),
+        hint="The image has another library version or another model than the golden answer was made with.",
+    )
+
+
+def _load(kind: type[Engine], source: ModelSource, model: ModelFile, log: Log) -> Engine:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            engine = kind.load(source)
+        except StartError:
+            raise
+        except Exception as error:
+            log.event("load failed", level="error", traceback=traceback.format_exc())
+            raise StartError(
+                f"{model.path} could not be loaded with {model.engine}: {type(error).__name__}: {error}",
+                hint="The traceback is in the line above. Often the library has another version than the one that "
+                "saved the model.",
+            ) from error
+    for message in sorted({str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)}):
+        log.event("warning", level="warning", message=message)
+    return engine
+
+
+def _golden(path: Path) -> Golden:
+    try:
+        return load_golden(path)
+    except GoldenError as error:
+        raise StartError(str(error), hint="Build the image again.") from error
+
+
+@contextmanager
+def _phase(name: str, phases: dict[str, float], log: Log, announce: Announce, **fields: Any) -> Iterator[None]:
+    announce(name)
+    started = time.perf_counter()
+    yield
+    phases[name] = round_seconds(time.perf_counter() - started)
+    log.event(name, seconds=phases[name], **fields)

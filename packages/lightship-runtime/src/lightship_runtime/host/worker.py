@@ -1,0 +1,88 @@
+"""One worker: reads work from its socket, answers it, until the socket is closed by whoever listens.
+
+Where one piece of work runs at a time it runs in the main thread, with nothing between the socket and the model.
+Otherwise each has a thread, and the main thread goes on reading, so that a stream can be cancelled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from lightship_runtime.frames import Cancel, Done, Frames, Part, Work, frame, work_decoder
+from lightship_runtime.host.answering import Answering, refusal
+from lightship_runtime.payload import RequestError
+
+_READ = 1 << 18  # bytes
+
+
+class Worker:
+    """Answers over one socket. Works on `slots` pieces of work at once."""
+
+    def __init__(self, link: socket.socket, answering: Answering, slots: int, *, streams: bool) -> None:
+        self._link = link
+        self._answering = answering
+        self._sending = threading.Lock()
+        self._cancelled: set[int] = set()
+        self._streaming: set[int] = set()
+        threads = slots if slots > 1 or streams else 0
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict") if threads else None
+
+    def run(self) -> None:
+        """Serve until the other side closes."""
+        frames = Frames()
+        while data := self._read():
+            for content in frames.feed(data):
+                message = work_decoder.decode(content)
+                if isinstance(message, Cancel):
+                    if message.number in self._streaming:
+                        self._cancelled.add(message.number)
+                elif self._pool is None:
+                    self._answer(message)
+                else:
+                    if message.stream:
+                        self._streaming.add(message.number)
+                    self._pool.submit(self._answer, message)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self) -> bytes:
+        try:
+            return self._link.recv(_READ)
+        except OSError:
+            return b""
+
+    def _send(self, message: Done | Part) -> None:
+        content = frame(message)
+        with self._sending, contextlib.suppress(OSError):  # who listens has gone; the next read says so
+            self._link.sendall(content)
+
+    def _answer(self, work: Work) -> None:
+        began = time.perf_counter()
+        if work.stream:
+            self._stream(work, began)
+            return
+        answers, predicting, instances = self._answering.answer_all(work.calls)
+        self._send(Done(work.number, answers, time.perf_counter() - began, predicting, instances))
+
+    def _stream(self, work: Work, began: float) -> None:
+        answers = []
+        parts = self._answering.stream(work.calls[0])
+        try:
+            for content in parts:
+                if work.number in self._cancelled:
+                    break
+                self._send(Part(work.number, content))
+        except RequestError as error:
+            answers = [refusal(error)]
+        finally:
+            parts.close()  # type: ignore[attr-defined]  # a generator: its end is the engine's cue to stop
+            self._streaming.discard(work.number)
+            self._cancelled.discard(work.number)
+        from lightship_runtime.payload import Answer
+
+        seconds = time.perf_counter() - began
+        self._send(Done(work.number, answers or [Answer(200, b"")], seconds, seconds, 1))

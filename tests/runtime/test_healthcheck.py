@@ -63,7 +63,7 @@ def test_it_imports_nothing_heavy(module: str) -> None:
 
 def test_the_server_imports_no_machine_learning_library_before_a_model_asks_for_it() -> None:
     code = (
-        "import sys, lightship_runtime.serve, lightship_runtime.api, lightship_runtime.server, "
+        "import sys, lightship_runtime.serve, lightship_runtime.front.server, lightship_runtime.host.host, "
         "lightship_runtime.engines.registry as r\n"
         "for name in r._CLASSES: r.find_engine(name)\n"
         "print([name for name in ('numpy', 'sklearn', 'pandas', 'onnxruntime', 'lightgbm') if name in sys.modules])"

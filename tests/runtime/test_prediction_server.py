@@ -107,14 +107,14 @@ def test_the_log_has_one_json_object_per_line_and_no_values(iris: Any) -> None:
     assert iris.predict([[secret, "31337,25", 1, 1]])[0] == 400
     assert iris.predict([1.7e308, -1.7e308, 1.7e308, 1.7e308])[0] == 200  # numpy warns of an overflow
     assert iris.event("no JSON") is None
-    assert iris.event("warning") is not None
+    iris.wait_for("warning")
     assert "31337" not in json.dumps([event for event in iris.events if "port" not in event])
     names = [event["event"] for event in iris.events][:4]
     assert names == ["starting", "import", "load", "ready"]
     assert all("seconds" in event for event in iris.events[1:4])
 
 
-def test_the_port_opens_when_the_model_is_loaded_and_warm(start: Any, tmp_path: Path) -> None:
+def test_the_port_answers_at_once_and_is_ready_when_the_model_is_loaded_and_warm(start: Any, tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(
         "import time, pathlib\n"
         "def load():\n"
@@ -127,10 +127,14 @@ def test_the_port_opens_when_the_model_is_loaded_and_warm(start: Any, tmp_path: 
     (tmp_path / "golden.json").write_text('{"request": [1, 2], "response": {"predictions": [[1, 2]]}}')
     model = {"path": "model.py", "format": "python", "engine": "python"}
     server = start(tmp_path, {"model": model, "golden": "golden.json"})
-    server.wait_for("starting")
-    time.sleep(0.2)
-    with pytest.raises(ConnectionRefusedError):
-        server.ask("GET", "/health")
+    server.wait_for("listening")
+    server.wait_for("import")
+    assert server.ask("GET", "/livez") == (200, {"status": "live"})
+    while (answer := server.ask("GET", "/health")) != (503, {"status": "starting", "phase": "load"}):
+        assert answer[0] == 503
+    assert server.ask("GET", "/startupz")[0] == 503
+    assert server.predict([1]) == (503, {"error": "The model is not ready: load."})
+    assert not (tmp_path / "warm").exists()
     (tmp_path / "go").touch()
     server.ready()
     assert (tmp_path / "warm").exists()

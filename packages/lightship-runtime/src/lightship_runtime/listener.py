@@ -8,7 +8,6 @@ repeats a dropped attempt after a second, and is then refused or, better, sent e
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import select
 import socket
 import struct
@@ -53,6 +52,8 @@ def bind(config: Config) -> socket.socket:
 
 def drop_new_connections(listener: socket.socket) -> None:
     """From now on let the kernel drop attempts to connect; what is established or in its handshake goes on."""
+    import ctypes
+
     program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in _DROP_NEW))
     attached = struct.pack("HP", len(_DROP_NEW), ctypes.addressof(program))  # struct sock_fprog, native alignment
     try:

@@ -1,7 +1,7 @@
-"""The first process of the server: it starts the two others, replaces the one with the model, and ends with the other.
+"""The first process of a server: it starts the two others, replaces the one with the model, ends with the other.
 
-It imports next to nothing and has no threads, so that it can fork at any time. Where it is process 1 of a container it
-does that process's duty as well: the kernel gives process 1 no default action for signals and every orphan to reap.
+It imports next to nothing and has no threads, so that it can fork at any time. Where it is process 1 of a container
+it does that process's duty as well: the kernel gives process 1 no default action for signals, and every orphan.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 from lightship_runtime.errors import CrashLoop
 from lightship_runtime.log import Log
@@ -24,6 +26,7 @@ _FORWARDED = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CRASHES = 5  # ends of the process with the model within CRASH_SECONDS, after which the server gives up
 CRASH_SECONDS = 120.0
 
@@ -38,8 +41,8 @@ def supervise(front: Role, host: Role | None, log: Log) -> int:
     """
     watched = {*_FORWARDED, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, watched)  # blocked signals wait for sigwait, even with no handler
-    processes = {"host": _fork(host, watched, group=True)} if host else {}
-    processes["front"] = _fork(front, watched, group=False)
+    processes = {"host": _fork(host, watched)} if host else {}
+    processes["front"] = _fork(front, watched, log)
     fatal: int | None = None
     ends: list[float] = []
     while True:
@@ -63,7 +66,7 @@ def supervise(front: Role, host: Role | None, log: Log) -> int:
                 if len(ends) < CRASHES:
                     log.event("process with the model is replaced", level="error", ended=f"signal {-code}")
                     time.sleep(0.05 * len(ends))
-                    processes["host"] = _fork(host, watched, group=True)
+                    processes["host"] = _fork(host, watched)
                     continue
                 hint = "SIGKILL is often the kernel's answer to too little memory." if code == -9 else None
                 message = f"The process with the model has ended {CRASHES} times, the last time by signal {-code}."
@@ -73,28 +76,64 @@ def supervise(front: Role, host: Role | None, log: Log) -> int:
                 _kill(processes["front"], signal.SIGTERM)
 
 
-def _fork(role: Role, blocked: set[signal.Signals], *, group: bool) -> int:
-    """Run `role` in a child. In a group of its own where a terminal's Ctrl-C must not reach it."""
+def _fork(role: Role, blocked: set[signal.Signals], listens: Log | None = None) -> int:
+    """Run `role` in a child, in a process group of its own: a terminal's Ctrl-C reaches it forwarded, once.
+
+    The one that `listens` ends well when it is told to before it has made its own arrangements, and is told to when
+    this process is killed; the other one is killed with it.
+    """
+    parent = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
-        if group or os.getppid() == 1:
-            os.setpgid(0, 0)  # or Ctrl-C would arrive twice: from the terminal and forwarded
+        os.setpgid(0, 0)
+        if listens:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, _early_end(listens))
+        _end_with_parent(parent, signal.SIGTERM if listens else signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         code = role()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
     except BaseException:
         import traceback
 
         traceback.print_exc()
     finally:
-        os._exit(code)
+        leave(code)
+
+
+def _early_end(log: Log) -> Callable[[int, object], None]:
+    def stop(number: int, frame: object) -> None:
+        log.event("stopped", phase="starting")
+        os._exit(0)  # an exception could be swallowed by whatever is being imported
+
+    return stop
+
+
+def _end_with_parent(parent: int, number: int) -> None:
+    """Have the kernel send a signal when the parent ends, however that happens."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):  # another kernel than Linux
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
+
+
+def leave(code: int) -> NoReturn:
+    """End a forked process: what was printed is written, nothing else of the parent's is run again."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _reaped() -> list[tuple[int, int]]:
     """The children that have ended, with their exit codes; one SIGCHLD may stand for several."""
-    ended = []
+    ended: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

@@ -47,7 +47,6 @@ def run(
     started: float,
 ) -> int:
     """Import the application and serve it until a signal comes. The exit status."""
-    _exit_on_signals(log)
     limit_threads(environ, cpus)  # before anything could import a library that reads it
     os.chdir(app)
     sys.path[:] = [str(app), *(entry for entry in sys.path if entry not in ("", str(app)))]
@@ -166,17 +165,6 @@ class _Server(uvicorn.Server):
         end = loop.time() + seconds
         while not done() and not self.force_exit and loop.time() < end:
             await asyncio.sleep(_TICK)
-
-
-def _exit_on_signals(log: Log) -> None:
-    """Until the port is open there is nothing to finish: a signal ends the process at once, and well."""
-
-    def stop(number: int, frame: object) -> None:
-        log.event("stopped", phase="starting")
-        os._exit(0)  # an exception could be swallowed by whatever is being imported
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
 
 
 def _exit_even_if_threads_hang() -> None:

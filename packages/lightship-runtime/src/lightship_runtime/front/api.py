@@ -1,7 +1,7 @@
 """The HTTP interface of Lightship's own server.
 
     POST /predict     see the package `payload` for what goes in and comes out; `?stream=true` for parts as they come
-    GET  /health      200 when ready, else 503 with the phase; /readyz the same, /startupz until all workers were there
+    GET  /health      200 when ready, else 503 with the phase; also /readyz, and /startupz for the start alone
     GET  /livez       200 while the process runs, without a key
     GET  /metrics     for Prometheus
 

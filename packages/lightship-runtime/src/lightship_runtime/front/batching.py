@@ -38,10 +38,9 @@ class BatchSize:
     def _fitted(self) -> int:
         mean_n, mean_t = self._n / self._weight, self._t / self._weight
         spread = self._nn / self._weight - mean_n * mean_n
+        each = mean_t / mean_n  # where all batches were equally large: the cautious view that nothing is fixed
         if spread > _LEAST:
             each = max(0.0, (self._nt / self._weight - mean_n * mean_t) / spread)
-        else:
-            each = mean_t / mean_n  # all batches were equally large: take the cautious view that nothing is fixed
         fixed = max(0.0, mean_t - each * mean_n)
         if each <= _LEAST:
             return self._most

@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
         except UnicodeDecodeError:
             raise _Refused(400, "The path is not UTF-8.") from None
         request = Request(self, self._parser.get_method().decode("ascii"), text, query, headers)
-        request.keep = self._parser.should_keep_alive() and not self._settings.draining
+        request.keep = self._parser.should_keep_alive()
         self._reading = request
         self._body = []
         self._size = 0
@@ -246,6 +246,11 @@ class Connection(asyncio.Protocol):
 
     # answers
 
+    @property
+    def draining(self) -> bool:
+        """Whether clients are asked to go elsewhere."""
+        return self._settings.draining
+
     def write(self, request: Request, data: bytes, *, last: bool) -> None:
         """Send bytes of the answer to the request that is being answered."""
         transport = self._transport
@@ -269,8 +274,6 @@ class Connection(asyncio.Protocol):
 
     def _start(self, request: Request) -> None:
         self._current = request
-        if request.keep and self._settings.draining:
-            request.keep = False
         if request.refusal is not None:
             request.fail(*request.refusal, extra=request.refusal_headers)
         else:

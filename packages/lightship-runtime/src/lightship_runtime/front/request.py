@@ -37,6 +37,9 @@ _LINES = {status: b"HTTP/1.1 %d %s\r\n" % (status, reason) for status, reason in
 class Channel(Protocol):
     """Where an answer goes: the connection that the request came on."""
 
+    @property
+    def draining(self) -> bool: ...
+
     def write(self, request: Request, data: bytes, *, last: bool) -> None: ...
 
 
@@ -102,6 +105,8 @@ class Request:
         self.status = status
         if (identity := self.headers.get(b"x-request-id")) is not None:
             extra += b"x-request-id: %s\r\n" % identity[:128]
+        if self.channel.draining:
+            self.keep = False
         closing = b"" if self.keep else b"connection: close\r\n"
         head = b"%scontent-type: %s\r\ncontent-length: %d\r\n%s%s\r\n" % (
             _LINES[status],
@@ -118,6 +123,8 @@ class Request:
             return
         self.status = status
         self.chunked = True
+        if self.channel.draining:
+            self.keep = False
         closing = b"" if self.keep else b"connection: close\r\n"
         head = b"%scontent-type: %s\r\ntransfer-encoding: chunked\r\n%s%s\r\n" % (
             _LINES[status],

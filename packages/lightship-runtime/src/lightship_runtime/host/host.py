@@ -27,6 +27,7 @@ from lightship_runtime.frames import Hello, Phase, encode
 from lightship_runtime.host.loading import Loaded, golden_of, load, warm_up
 from lightship_runtime.host.worker import Worker
 from lightship_runtime.log import Log, log_warnings
+from lightship_runtime.supervisor import leave
 from lightship_runtime.threads import set_threads
 
 FORK_SECONDS = 20.0  # in which a worker must predict after its fork, beside ten times what the warm-up took
@@ -163,13 +164,13 @@ class _Host:
         code = 1
         try:
             os.close(reader)
-            child(lambda: os.write(writer, b"\n") and None)
+            child(lambda: _say_so(writer))
             code = 0
         except StartError as error:
             self._log.event("failed", level="error", message=error.message, hint=error.hint)
             code = error.exit_code
         finally:
-            os._exit(code)
+            leave(code)
 
     # one worker
 
@@ -210,6 +211,10 @@ def _signature(engine: Engine) -> bytes:
         return value.item() if hasattr(value, "item") else str(value)
 
     return msgspec.json.encode(dataclasses.asdict(engine.signature), enc_hook=plain)
+
+
+def _say_so(pipe: int) -> None:
+    os.write(pipe, b"\n")
 
 
 def _says_so(pipe: int, patience: float | None) -> bool:

@@ -80,7 +80,7 @@ def warm_up(answering: Answering, golden: Golden, config: Config, log: Log) -> N
     answer = answering.answer(Call("predict", golden.body, query=query))
     if answer.status != 200:
         said = msgspec.json.decode(answer.body).get("error", "")
-        raise StartError(
+        raise GoldenMismatch(
             f"The golden request failed: {said}", hint="If it is the model that failed, the log above says where."
         )
     differences = golden.differences(msgspec.json.decode(answer.body))

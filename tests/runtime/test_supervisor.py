@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,16 @@ UNSHARE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-p
 
 PROGRAM = """
 import os, signal, sys, time
-from lightship_runtime.init import become_child_of_init
+from lightship_runtime.log import Log
+from lightship_runtime.supervisor import supervise
 assert os.getpid() == 1
-become_child_of_init()
-assert os.getpid() != 1 and os.getppid() == 1
+
+def front():
+    assert os.getpid() != 1 and os.getppid() == 1
+"""
+
+END = """
+sys.exit(supervise(front, None, Log(sys.stderr)))
 """
 
 
@@ -32,14 +39,14 @@ def script(tmp_path: Path) -> Iterator[Path]:
 
 
 def _run(script: Path, code: str) -> subprocess.CompletedProcess[str]:
-    script.write_text(PROGRAM + code)
+    script.write_text(PROGRAM + textwrap.indent(code, "    ") + "\n    return 0\n" + END)
     command = [*UNSHARE, sys.executable, str(script)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.tool("unshare")
 def test_it_ends_with_the_servers_status(script: Path) -> None:
-    assert _run(script, "sys.exit(7)").returncode == 7
+    assert _run(script, "return 7").returncode == 7
 
 
 @pytest.mark.tool("unshare")
@@ -91,10 +98,49 @@ def test_the_server_still_gets_the_status_of_its_own_children(script: Path) -> N
     assert result.stdout == "3\n", result.stderr
 
 
-def test_elsewhere_it_does_nothing() -> None:
-    code = (
-        "import os; from lightship_runtime.init import become_child_of_init\n"
-        "before = os.getpid(); become_child_of_init(); print(before == os.getpid())"
+HOSTED = """
+import os, signal, sys, time
+from pathlib import Path
+from lightship_runtime.log import Log
+from lightship_runtime.supervisor import supervise
+here = Path(sys.argv[1])
+
+def front():
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    time.sleep(60)
+    return 1
+
+def host():
+    starts = here / "starts"
+    starts.write_text(starts.read_text() + "x" if starts.exists() else "x")
+"""
+
+HOSTED_END = """
+sys.exit(supervise(front, host, Log(sys.stderr)))
+"""
+
+
+def _hosted(folder: Path, code: str) -> tuple[int, str]:
+    """The exit status of a server whose process with the model runs `code`, and how often that was started."""
+    program = folder / "hosted.py"
+    program.write_text(
+        HOSTED + textwrap.indent(code, "    ") + "\nsys.exit(supervise(front, host, Log(sys.stderr)))\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout == "True\n"
+    command = [sys.executable, str(program), str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return result.returncode, (folder / "starts").read_text()
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_server_with_that_status(tmp_path: Path) -> None:
+    assert _hosted(tmp_path, "return 5") == (5, "x")
+
+
+def test_a_process_that_keeps_being_killed_is_started_five_times(tmp_path: Path) -> None:
+    assert _hosted(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)") == (7, "xxxxx")
+
+
+def test_a_process_that_was_killed_once_is_replaced(tmp_path: Path) -> None:
+    code = """if len(starts.read_text()) == 1:
+    os.kill(os.getpid(), signal.SIGSEGV)
+return 3"""
+    assert _hosted(tmp_path, code) == (3, "xx")

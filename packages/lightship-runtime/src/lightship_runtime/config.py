@@ -60,6 +60,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         golden_mismatch: Whether another answer than the golden one keeps the server from starting.
         name: What the Open Inference Protocol and the pages call the model.
         workers: Processes that predict. The model is loaded once and shared by them where its engine can.
+        share: Whether the workers are forks of one process that has loaded the model; None lets the engine decide.
         threads: CPUs that one prediction may use; None shares the container's CPUs among the workers.
         concurrency: Predictions that may run at once in each worker; None lets the engine decide.
         batch: Requests that may be predicted together; 1 for a model that cannot.
@@ -68,6 +69,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         queue_bytes: Bytes of bodies that may wait for their turn; beyond it the answer is 429.
         timeout: Seconds from a request's arrival to its answer; after it the answer is 504.
         body_limit: Largest request body, in bytes; beyond it the answer is 413.
+        head_timeout: Seconds that a client may take to send a request's head; after it the answer is 408.
         body_timeout: Seconds that a client may take to send its body; after it the answer is 408.
         access_log: Which requests are logged: all, those that ended with a 5xx status, or none.
         metrics_open: Whether /metrics is answered without an API key.
@@ -87,6 +89,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     golden_mismatch: Literal["refuse", "warn"] = "refuse"
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "model"
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    share: bool | None = None
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     batch: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 256
@@ -95,6 +98,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     queue_bytes: Annotated[int, msgspec.Meta(ge=1)] = 256 << 20
     timeout: Positive = 60.0
     body_limit: Annotated[int, msgspec.Meta(ge=1)] = 10 << 20
+    head_timeout: Positive = 10.0
     body_timeout: Positive = 30.0
     access_log: Literal["all", "errors", "off"] = "errors"
     metrics_open: bool = False

@@ -92,7 +92,7 @@ def _fork(role: Role, blocked: set[signal.Signals], listens: Log | None = None) 
         if listens:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, _early_end(listens))
-        _end_with_parent(parent, signal.SIGTERM if listens else signal.SIGKILL)
+        end_with_parent(parent, signal.SIGTERM if listens else signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         code = role()
     except SystemExit as end:
@@ -113,7 +113,7 @@ def _early_end(log: Log) -> Callable[[int, object], None]:
     return stop
 
 
-def _end_with_parent(parent: int, number: int) -> None:
+def end_with_parent(parent: int, number: int) -> None:
     """Have the kernel send a signal when the parent ends, however that happens."""
     import ctypes
 

@@ -28,10 +28,10 @@ class AccessLog:
         self._number = 0
 
     def note(self, request: Request, route: str, seconds: float) -> None:
-        """Note a request that has its answer."""
-        if request.status < self._from and request.status:
-            return
-        if self._from > 999:
+        """Note a request that has its answer. A health check's 503 is an answer, not an error."""
+        if request.status < self._from or (
+            self._from and request.route is not None and request.route.open
+        ):  # a client that went away has no status, and is logged with all only
             return
         if len(self._lines) >= _HELD:
             self._dropped += 1

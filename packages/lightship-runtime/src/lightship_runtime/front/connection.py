@@ -23,7 +23,6 @@ HEADERS_LIMIT = 100
 URL_LIMIT = 8 << 10  # bytes
 PIPELINED = 32  # requests that may wait on a connection for the one before them
 DISCARDED = 8  # times the body limit that is read and dropped, so that the client gets to read the 413
-HEAD_SECONDS = 10.0
 IDLE_SECONDS = 75.0  # longer than the usual 60 of load balancers, which must be the side that closes
 WRITE_SECONDS = 60.0  # in which a client must take something of an answer that waits for it
 LINGER_SECONDS = 2.0  # in which a client that is still sending may read the answer
@@ -36,7 +35,8 @@ class Settings:
 
     Attributes:
         body_limit: Bytes.
-        body_seconds: In which a body must arrive.
+        head_seconds: In which a request's head must arrive.
+        body_seconds: In which its body must arrive after that.
         accept: Called with each request whose head is read; may set `refusal`. Decides nothing else.
         handle: Called with each complete request, one at a time per connection.
         finished: Called when a request's answer is complete.
@@ -44,17 +44,28 @@ class Settings:
         draining: Whether answers ask the client to close.
     """
 
-    __slots__ = ("accept", "body_limit", "body_seconds", "connections", "draining", "finished", "handle")
+    __slots__ = (
+        "accept",
+        "body_limit",
+        "body_seconds",
+        "connections",
+        "draining",
+        "finished",
+        "handle",
+        "head_seconds",
+    )
 
     def __init__(
         self,
         body_limit: int,
+        head_seconds: float,
         body_seconds: float,
         accept: Callable[[Request], None],
         handle: Callable[[Request], None],
         finished: Callable[[Request], None],
     ) -> None:
         self.body_limit = body_limit
+        self.head_seconds = head_seconds
         self.body_seconds = body_seconds
         self.accept = accept
         self.handle = handle
@@ -104,7 +115,7 @@ class Connection(asyncio.Protocol):
         self._size = 0
         self._paused = False
         self._stalled = 0.0  # since when the client takes nothing; 0 where it does
-        self._deadline = time.monotonic() + HEAD_SECONDS
+        self._deadline = time.monotonic() + self._settings.head_seconds
         self.client = ""
 
     # asyncio.Protocol
@@ -139,7 +150,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse(400, "This server speaks HTTP/1.1 only.")
+            pass  # on_headers_complete has seen to it
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__ or error.__cause__
             if isinstance(cause, _Refused):
@@ -162,7 +173,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._headers = {}
         self._url = b""
-        self._deadline = time.monotonic() + HEAD_SECONDS
+        self._deadline = time.monotonic() + self._settings.head_seconds
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -194,6 +205,10 @@ class Connection(asyncio.Protocol):
             raise _Refused(400, "The path is not UTF-8.") from None
         request = Request(self, self._parser.get_method().decode("ascii"), text, query, headers)
         request.keep = self._parser.should_keep_alive()
+        if self._parser.should_upgrade():  # to what we do not speak: answered as HTTP/1.1, and the parser ends here
+            if request.method not in ("GET", "HEAD"):
+                raise _Refused(400, "This server speaks HTTP/1.1 only.")
+            request.keep = False
         self._reading = request
         self._body = []
         self._size = 0

@@ -94,7 +94,7 @@ class _Front:
         metrics.watch(dispatcher)
         api = Api(config, self._state, dispatcher, metrics, self._keys, AccessLog(config.access_log, self._log))
         self._settings = settings = Settings(
-            config.body_limit, config.body_timeout, api.accept, api.handle, api.finished
+            config.body_limit, config.head_timeout, config.body_timeout, api.accept, api.handle, api.finished
         )
         self._birth.setblocking(False)
         loop.add_reader(self._birth, self._born)

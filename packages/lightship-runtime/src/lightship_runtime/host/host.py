@@ -27,7 +27,7 @@ from lightship_runtime.frames import Hello, Phase, encode
 from lightship_runtime.host.loading import Loaded, golden_of, load, warm_up
 from lightship_runtime.host.worker import Worker
 from lightship_runtime.log import Log, log_warnings
-from lightship_runtime.supervisor import leave
+from lightship_runtime.supervisor import end_with_parent, leave
 from lightship_runtime.threads import set_threads
 
 FORK_SECONDS = 20.0  # in which a worker must predict after its fork, beside ten times what the warm-up took
@@ -74,7 +74,7 @@ class _Host:
         sys.path[:] = [str(self._app), *(entry for entry in sys.path if entry not in ("", str(self._app)))]
         kind = find_engine(config.model.engine)
         shared = kind.fork == "safe" or (kind.fork == "one thread" and config.workers > 1)
-        if shared:
+        if shared if config.share is None else config.share:
             return self._share()
         if config.workers == 1:
             loaded = self._load(self._threads)
@@ -157,6 +157,7 @@ class _Host:
     def _fork(self, child: Callable[[Callable[[], None]], None]) -> tuple[int, int]:
         """Fork a child that runs `child`. Its number, and a pipe on which it writes when it works."""
         reader, writer = os.pipe()
+        parent = os.getpid()
         pid = os.fork()
         if pid:
             os.close(writer)
@@ -164,6 +165,7 @@ class _Host:
         code = 1
         try:
             os.close(reader)
+            end_with_parent(parent, signal.SIGKILL)
             child(lambda: _say_so(writer))
             code = 0
         except StartError as error:

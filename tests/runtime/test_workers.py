@@ -1,0 +1,151 @@
+"""Workers: shared memory, replacement, crashes, hangs, batches; with real processes."""
+
+import http.client
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PID = """
+import os, time
+def load(): return [os.getpid()]
+def predict(model, instances):
+    if instances[0] == "die": os.kill(os.getpid(), 9)
+    if instances[0] == "sleep": time.sleep(3600)
+    if "bad" in instances: raise ValueError("this one")
+    if instances[0] == "wait": time.sleep(0.3)
+    return [[model[0], os.getpid(), len(instances)] for _ in instances]
+"""
+MODEL = {"path": "model.py", "format": "python", "engine": "python"}
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    (tmp_path / "model.py").write_text(PID)
+    return tmp_path
+
+
+def ask(server: Any, value: Any, answers: list[Any]) -> threading.Thread:
+    thread = threading.Thread(target=lambda: answers.append(server.predict(value)), daemon=True)
+    thread.start()
+    return thread
+
+
+def test_several_workers_share_one_model(start: Any, app: Path) -> None:
+    server = start(app, {"model": MODEL, "workers": 3, "batch": 1, "share": True}).ready()
+    answers: list[Any] = []
+    threads = [ask(server, ["wait"], answers) for _ in range(12)]
+    for thread in threads:
+        thread.join(60)
+    loaders = {content["predictions"][0][0] for _, content in answers}
+    workers = {content["predictions"][0][1] for _, content in answers}
+    assert len(loaders) == 1
+    assert len(workers) == 3
+    assert len([event for event in server.events if event["event"] == "load"]) == 1
+
+
+def test_a_worker_that_dies_is_replaced_and_its_requests_are_answered(start: Any, app: Path) -> None:
+    server = start(app, {"model": MODEL, "share": True}).ready()
+    assert server.predict(["die"]) == (503, {"error": "The process with the model ended. Try again."})
+    deadline = time.monotonic() + 60
+    while server.ask("GET", "/health")[0] != 200 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    status, content = server.predict(["fine"])
+    assert status == 200
+    assert server.wait_for("worker is replaced")["ended"] == "signal 9"
+    assert len([event for event in server.events if event["event"] == "load"]) == 1  # a fork, not another load
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_workers_that_keep_dying_end_the_server_with_a_reason(start: Any, app: Path, share: bool) -> None:
+    server = start(app, {"model": MODEL, "share": share}).ready()
+    deadline = time.monotonic() + 60
+    while server.process.poll() is None and time.monotonic() < deadline:
+        try:
+            server.predict(["die"])
+        except (OSError, http.client.HTTPException):
+            break
+        time.sleep(0.02)
+    code, failed = server.failure()
+    assert code == 7
+    assert "signal 9" in failed["message"]
+    assert "memory" in failed["hint"]
+
+
+def test_a_request_that_takes_too_long_is_answered_with_504(start: Any, app: Path) -> None:
+    server = start(app, {"model": MODEL, "timeout": 0.5, "workers": 2, "batch": 1}).ready()
+    began = time.monotonic()
+    assert server.predict(["sleep"]) == (504, {"error": "The answer took too long."})
+    assert time.monotonic() - began < 30
+    assert server.predict(["fine"])[0] == 200  # by the other one
+
+
+def test_requests_that_wait_are_predicted_together_and_each_gets_its_own(start: Any, app: Path) -> None:
+    server = start(app, {"model": MODEL}).ready()
+    answers: list[Any] = []
+    first = ask(server, ["wait"], answers)
+    time.sleep(0.1)
+    threads = [ask(server, ["x"] * number, answers) for number in (1, 2, 3)] + [ask(server, ["bad"], answers)]
+    for thread in [first, *threads]:
+        thread.join(60)
+    assert sorted(status for status, _ in answers) == [200, 200, 200, 200, 400]
+    assert sorted(len(content["predictions"]) for status, content in answers if status == 200) == [1, 1, 2, 3]
+
+
+def test_batches_are_made_only_of_what_waits(start: Any, app: Path) -> None:
+    server = start(app, {"model": MODEL}).ready()
+    answers: list[Any] = []
+    first = ask(server, ["wait"], answers)
+    time.sleep(0.1)
+    threads = [ask(server, ["x"], answers) for _ in range(5)]
+    for thread in [first, *threads]:
+        thread.join(60)
+    sizes = sorted(content["predictions"][0][2] for _, content in answers)
+    assert sizes[0] == 1
+    assert sizes[-1] == 5
+
+
+def test_a_client_that_goes_away_gives_its_place_in_the_queue_back(start: Any, app: Path) -> None:
+    server = start(app, {"model": MODEL, "queue": 1, "batch": 1}).ready()
+    answers: list[Any] = []
+    first = ask(server, ["wait"], answers)
+    time.sleep(0.05)
+    for _ in range(5):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection.request("POST", "/predict", json.dumps(["x"]).encode(), {"Content-Type": "application/json"})
+        connection.close()
+        time.sleep(0.02)
+    assert server.predict(["x"])[0] == 200
+    first.join(60)
+    assert answers[0][0] == 200
+
+
+def test_no_process_is_left_when_the_first_one_is_killed(start: Any, app: Path) -> None:
+    server = start(app, {"model": MODEL, "workers": 2}).ready()
+    children = _family(server.process.pid)
+    assert len(children) >= 4  # the one that listens, the one that loaded, two workers
+    os.kill(server.process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}/cmdline").exists() and _alive(pid) for pid in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _family(pid: int) -> list[int]:
+    """All processes below one."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        found += [int(child), *_family(int(child))]
+    return found

@@ -58,7 +58,7 @@ def messages() -> SimpleNamespace:
         for field in filter(None, fields.split(", ")):
             _add_field(message, *field.split(" "))
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file) if not hasattr(pool, "AddSerializedFile") else pool.AddSerializedFile(file.SerializeToString())
+    pool.AddSerializedFile(file.SerializeToString())
     descriptors = {name: pool.FindMessageTypeByName(f"{PACKAGE}.{name}") for name in _MESSAGES}
     make: Any = getattr(message_factory, "GetMessageClass", None)
     if make is None:  # before protobuf 4.22

@@ -19,7 +19,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
         protocol: "predict" for POST /predict, "infer" for the Open Inference Protocol over HTTP, "grpc" for its
             ModelInferRequest over gRPC.
         body: As it arrived, whole.
-        content_type: The header, lower case, or "".
+        content_type: The header as it was sent, or "": what is in a boundary depends on case.
         accept: The header, lower case, or "".
         query: What follows `?`, or "".
         json_length: The header Inference-Header-Content-Length: how many bytes of the body are JSON, before the

@@ -1,38 +1,21 @@
 """Each engine gives exactly what its library gives when called directly, with small real models."""
 
-import hashlib
 import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
+from engine_checks import load, plain
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from lightship_runtime.config import ModelFile
-from lightship_runtime.engines import (
-    BadInstances,
-    Engine,
-    ModelSource,
-    Options,
-    Signature,
-    find_engine,
-    import_packages,
-)
+from lightship_runtime.engines import BadInstances, Engine, Options, Signature, TensorSpec, find_engine, import_packages
 from lightship_runtime.engines.arrays import matrix, table, tensor
 from lightship_runtime.errors import IntegrityError, StartError
 
 IRIS = load_iris()
 ROWS = IRIS.data[::20].tolist()
-
-
-def load(path: Path, kind: str, engine: str, **more: Any) -> Engine:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
-    found = find_engine(engine)
-    import_packages(found)
-    model = ModelFile(path.name, kind, engine, **{"sha256": digest, **more})  # type: ignore[arg-type]
-    return found.load(ModelSource(model, path, threads=1))
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +39,18 @@ class TestSklearn:
         else:
             io.dump(classifier, path)
         engine = load(path, kind, "sklearn")
-        assert engine.signature == Signature("rows", features=4, probabilities=True)
+        assert engine.signature == Signature(
+            "rows",
+            features=4,
+            probabilities=True,
+            classes=("setosa", "versicolor", "virginica"),
+            inputs=(TensorSpec("input", "FP64", (-1, 4)),),
+            outputs=(TensorSpec("predictions", "BYTES", (-1,)), TensorSpec("probabilities", "FP64", (-1, 3))),
+            example=[0.0] * 4,
+        )
         prediction = engine.predict(ROWS, Options(probabilities=True))
-        assert prediction.predictions == classifier.predict(ROWS).tolist()
-        assert prediction.probabilities == classifier.predict_proba(ROWS).tolist()
+        assert plain(prediction.predictions) == classifier.predict(ROWS).tolist()
+        assert plain(prediction.probabilities) == classifier.predict_proba(ROWS).tolist()
         assert prediction.classes == ["setosa", "versicolor", "virginica"]
 
     def test_a_pickle_that_is_not_the_recorded_one_is_not_loaded(self, tmp_path: Path) -> None:
@@ -97,7 +88,7 @@ class TestSklearn:
         with pytest.raises(StartError, match="UserModel"):
             load(path, "skops", "sklearn")
         engine = load(path, "skops", "sklearn", trusted_types=(f"{__name__}.UserModel",))
-        assert engine.predict([["a", 1.0]], Options()).predictions == [1]
+        assert plain(engine.predict([["a", 1.0]], Options()).predictions) == [1]
 
     def test_named_columns_reach_the_model_by_name(self, tmp_path: Path) -> None:
         import joblib
@@ -115,9 +106,9 @@ class TestSklearn:
         engine = load(path, "joblib", "sklearn")
         assert engine.signature.names == ("size", "colour")
         wanted = model.predict(frame[:2]).tolist()
-        assert engine.predict([[1.0, "red"], [2.0, "blue"]], Options()).predictions == wanted
+        assert plain(engine.predict([[1.0, "red"], [2.0, "blue"]], Options()).predictions) == wanted
         records = [{"colour": "red", "size": 1.0}, {"size": 2.0, "colour": "blue"}]
-        assert engine.predict(records, Options()).predictions == wanted
+        assert plain(engine.predict(records, Options()).predictions) == wanted
         with pytest.raises(BadInstances, match="lacks the column 'colour'"):
             engine.predict([{"size": 1.0}], Options())
 
@@ -131,7 +122,7 @@ class TestSklearn:
         joblib.dump(model, path)
         engine = load(path, "joblib", "sklearn")
         assert engine.signature.rows is False
-        assert engine.predict(["good good", "bad"], Options()).predictions == ["+", "-"]
+        assert plain(engine.predict(["good good", "bad"], Options()).predictions) == ["+", "-"]
 
 
 class UserModel:
@@ -153,7 +144,7 @@ class TestLightGBM:
         engine = load(path, "lightgbm", "lightgbm")
         assert engine.signature.features == 4
         direct = lightgbm.Booster(model_file=str(path)).predict(numpy.array(ROWS))
-        assert engine.predict(ROWS, Options()).predictions == numpy.asarray(direct).tolist()
+        assert plain(engine.predict(ROWS, Options()).predictions) == numpy.asarray(direct).tolist()
 
     def test_null_is_a_missing_value(self, tmp_path: Path) -> None:
         import lightgbm
@@ -163,7 +154,7 @@ class TestLightGBM:
         path = tmp_path / "model.txt"
         booster.save_model(path)
         row = [5.1, None, 1.4, 0.2]
-        (got,) = load(path, "lightgbm", "lightgbm").predict([row], Options()).predictions
+        (got,) = plain(load(path, "lightgbm", "lightgbm").predict([row], Options()).predictions)
         assert got == numpy.asarray(booster.predict(numpy.array([row], dtype=float)))[0]
 
 
@@ -181,10 +172,10 @@ class TestOnnx:
             [helper.make_tensor("w", TensorProto.FLOAT, (4, 2), weights.ravel())],
         )
         engine = load(path, "onnx", "onnxruntime")
-        assert engine.signature == Signature("rows", features=4)
+        assert (engine.signature.kind, engine.signature.features) == ("rows", 4)
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         direct = session.run(None, {"x": numpy.array(ROWS, dtype=numpy.float32)})[0].tolist()
-        assert engine.predict(ROWS, Options()).predictions == direct
+        assert plain(engine.predict(ROWS, Options()).predictions) == direct
         for wrong in ([[1, 2, 3]], [["a", "b", "c", "d"]], [[[1, 2, 3, 4]]], [[1, 2], [1]], [1.0]):
             with pytest.raises(BadInstances):
                 engine.predict(wrong, Options())
@@ -222,9 +213,9 @@ class TestOnnx:
         )
         engine = load(path, "onnx", "onnxruntime")
         prediction = engine.predict([[0.0, 0.0], [0.0, 9.0]], Options(probabilities=True))
-        assert prediction.predictions == [0, 1]
+        assert plain(prediction.predictions) == [0, 1]
         assert prediction.probabilities is not None
-        assert prediction.probabilities[0] == [0.5, 0.5]
+        assert plain(prediction.probabilities[0]) == [0.5, 0.5]
 
     @staticmethod
     def _saved(tmp_path: Path, nodes: Any, inputs: Any, outputs: Any, constants: Any = ()) -> Path:
@@ -254,13 +245,14 @@ class TestPython:
         ],
     )
     def test_load_and_predict_in_their_forms(self, tmp_path: Path, code: str) -> None:
-        assert self._engine(tmp_path, code).predict([1, 2], Options()).predictions == [2, 4]
+        assert plain(self._engine(tmp_path, code).predict([1, 2], Options()).predictions) == [2, 4]
 
     @pytest.mark.parametrize(
         ("code", "fault"),
         [
             ("x = 1", "no function predict"),
-            ("async def predict(instances): return instances", "plain functions"),
+            ("def predict(): return 1", "takes no instances"),
+            ("kind = 'tables'\ndef predict(instances): return instances", "kind must be one of"),
         ],
     )
     def test_what_is_missing_is_said(self, tmp_path: Path, code: str, fault: str) -> None:
@@ -295,13 +287,14 @@ class TestArrays:
 
 
 def test_an_engine_that_is_not_there_yet_is_said_so() -> None:
-    with pytest.raises(StartError, match="transformers"):
-        find_engine("transformers")
+    with pytest.raises(StartError, match="llamacpp"):
+        find_engine("llamacpp")
 
 
 def test_a_missing_package_is_named() -> None:
     class Needy:
         packages = ("no_such_package_at_all",)
+        environment: dict[str, str] = {}
 
     with pytest.raises(StartError, match="no_such_package_at_all") as caught:
         import_packages(Needy)  # type: ignore[arg-type]

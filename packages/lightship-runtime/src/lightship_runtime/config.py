@@ -20,8 +20,18 @@ from lightship_runtime.environment import port_override
 from lightship_runtime.errors import ConfigError
 
 EngineName = Literal[
-    "sklearn", "onnxruntime", "xgboost", "lightgbm", "catboost", "torch", "transformers", "llamacpp", "python"
+    "sklearn",
+    "onnxruntime",
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "llamacpp",
+    "python",
 ]
+Datatype = Literal["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 UrlPath = Annotated[str, msgspec.Meta(pattern=r"^/[!-~]*$", max_length=200)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -33,18 +43,32 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     Attributes:
         path: The file or folder, relative to the app's directory.
-        format: The format's name: joblib, pickle, skops, onnx, xgboost, lightgbm, catboost, torchscript, pt2, python.
+        format: The format's name: joblib, pickle, skops, onnx, xgboost, lightgbm, catboost, torchscript, pt2,
+            safetensors, huggingface, python.
         engine: Which library runs it.
         sha256: Of the file, in hex, recorded when the image was built. A pickle-based file is loaded only if it is
             this one; other formats may go without.
+        trust: Load whatever runs code of the model's author all the same: pickles of which no sha256 is recorded,
+            pickled weights of a folder, and the Python files that a folder brings.
         trusted_types: For skops files: types beyond skops's own list that may be constructed.
+        task: For transformers folders: the pipeline's task, such as text-classification; None where the folder's
+            own configuration says it.
+        network: For safetensors files, which hold weights alone: what builds the network, `file.py:name`, a class or
+            function without arguments.
+        input_dtype: For TorchScript and safetensors files, which do not say it: the type of their input tensors.
+        input_shape: For the same: the lengths of one instance's tensor, -1 where any will do; None where unknown.
     """
 
     path: str
     format: str
     engine: EngineName
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    trust: bool = False
     trusted_types: tuple[str, ...] = ()
+    task: str | None = None
+    network: Annotated[str, msgspec.Meta(pattern=r"^[^:]+\.py:[A-Za-z_]\w*$", max_length=300)] | None = None
+    input_dtype: Datatype = "float32"
+    input_shape: tuple[Annotated[int, msgspec.Meta(ge=-1, le=1 << 31)], ...] | None = None
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -110,7 +134,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     def __post_init__(self) -> None:
         if (self.model is None) == (self.app is None):
             raise ValueError("exactly one of `model` and `app` must be set")
-        for path in (self.model.path if self.model else None, self.golden):
+        network = self.model.network.partition(":")[0] if self.model and self.model.network else None
+        for path in (self.model.path if self.model else None, network, self.golden):
             if path is not None and not _stays_inside(path):
                 raise ValueError("a path must be relative and stay inside the app's directory")
 

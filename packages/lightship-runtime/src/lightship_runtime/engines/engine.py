@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, TypeAlias
 
@@ -25,6 +26,7 @@ class BadInstances(ValueError):
 
 
 Kind = Literal["rows", "tensor", "text", "image", "audio", "any"]
+Fork = Literal["safe", "one thread", "never"]
 Instances: TypeAlias = "list[Any] | ndarray[Any, Any]"
 _NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 
@@ -108,34 +110,55 @@ class ModelSource:
     path: Path
     threads: int
 
+    @property
+    def app(self) -> Path:
+        """The app's directory, to which the paths of the model are relative."""
+        return Path(*self.path.parts[: len(self.path.parts) - len(PurePosixPath(self.model.path).parts)])
+
     @contextmanager
-    def verified(self) -> Iterator[BinaryIO]:
+    def verified(self, *, risk: bool = True) -> Iterator[BinaryIO]:
         """Open a file that can run code when it is loaded: only if it is the one the image was built with.
 
-        What was hashed and what is loaded is one open file, so that it cannot be exchanged in between.
+        What was hashed and what is loaded is one open file, so that it cannot be exchanged in between. `trust` stands
+        in for a sha256 that was not recorded, never for one that differs. A UserWarning names the risk, unless
+        `risk` is false: for formats that hold code by design.
         """
-        if self.model.sha256 is None:
+        wanted, trusted = self.model.sha256, self.model.trust
+        if wanted is None and not trusted:
             raise IntegrityError(
                 f"{self.model.path} is a {self.model.format} file, which can run code when it is loaded, "
                 "and no sha256 was recorded for it.",
-                hint="Build the image again; the builder records it. Or save the model as skops or ONNX.",
+                hint="Build the image again; the builder records it. Or save the model as skops or ONNX. If you made "
+                "the file yourself, you may load it with trust.",
             )
         try:
             file = self.path.open("rb")
         except OSError as error:
             raise self.unreadable(error) from error
         with file:
-            hashed = hashlib.sha256()
-            while chunk := file.read(_CHUNK):
-                hashed.update(chunk)
-            if hashed.hexdigest() != self.model.sha256:
-                raise IntegrityError(
-                    f"{self.model.path} is not the file that the image was built with: its sha256 is "
-                    f"{hashed.hexdigest()}, recorded was {self.model.sha256}. It was not loaded.",
-                    hint="Build the image again with this model, or put the original file back.",
+            if wanted is not None:
+                self._check(file, wanted)
+            if risk:
+                why = "its sha256 is the recorded one" if wanted else "nothing but trust says that it is the right one"
+                warnings.warn(
+                    f"{self.model.path} is a {self.model.format} file: loading it runs whatever code its author put "
+                    f"there; {why}. skops, ONNX and safetensors files run none.",
+                    stacklevel=4,
                 )
-            file.seek(0)
             yield file
+
+    def _check(self, file: BinaryIO, wanted: str) -> None:
+        hashed = hashlib.sha256()
+        buffer = memoryview(bytearray(_CHUNK))
+        while count := file.readinto(buffer):  # type: ignore[attr-defined]  # a BufferedReader
+            hashed.update(buffer[:count])
+        if hashed.hexdigest() != wanted:
+            raise IntegrityError(
+                f"{self.model.path} is not the file that the image was built with: its sha256 is "
+                f"{hashed.hexdigest()}, recorded was {wanted}. It was not loaded.",
+                hint="Build the image again with this model, or put the original file back.",
+            )
+        file.seek(0)
 
     def unreadable(self, error: OSError) -> StartError:
         """The error for people, for an operating system error met on this file."""
@@ -150,15 +173,22 @@ class Engine(ABC):
         concurrent: Whether several predictions at once are safe and help; false where the library runs each
             prediction on all CPUs anyway, and for code that was perhaps never meant for it.
         refused: Exceptions of `predict` that mean "this input is wrong"; any other one is a failure of the model.
+        environment: Variables that its packages must find when they are imported, where they are not set already.
         fork: Whether a process may load the model, ask it, and then fork children that go on using it.
             "safe": always. "one thread": only while every thread pool is kept at one thread until the fork; the
             children then call `set_threads`. "never": each process has to load the model by itself.
     """
 
     packages: ClassVar[tuple[str, ...]] = ()
+    environment: ClassVar[Mapping[str, str]] = _NO_PARAMETERS
     concurrent: ClassVar[bool] = False
     refused: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
-    fork: ClassVar[Literal["safe", "one thread", "never"]] = "never"
+    fork: ClassVar[Fork] = "never"
+
+    @classmethod
+    def forking(cls) -> Fork:
+        """`fork` on this machine: a library that finds a GPU here cannot be forked with it."""
+        return cls.fork
 
     @classmethod
     @abstractmethod

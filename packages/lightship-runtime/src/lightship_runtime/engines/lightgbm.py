@@ -9,7 +9,16 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from lightship_runtime.engines.arrays import matrix
-from lightship_runtime.engines.engine import Engine, Instances, ModelSource, Options, Prediction, Signature
+from lightship_runtime.engines.engine import (
+    Engine,
+    Fork,
+    Instances,
+    ModelSource,
+    Options,
+    Prediction,
+    Signature,
+)
+from lightship_runtime.engines.specs import learnt, rows_spec
 
 
 class LightGBMEngine(Engine):
@@ -18,13 +27,20 @@ class LightGBMEngine(Engine):
     packages: ClassVar[tuple[str, ...]] = ("lightgbm",)
     concurrent: ClassVar[bool] = False
     refused: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
+    fork: ClassVar[Fork] = "one thread"  # its OpenMP pool does not survive; with one thread there is none
 
     def __init__(self, booster: Any, threads: int) -> None:
         self._booster = booster
         self._threads = threads
+        features = int(booster.num_feature())
         self._signature = Signature(
-            kind="rows", features=int(booster.num_feature()), names=tuple(map(str, booster.feature_name()))
+            kind="rows",
+            features=features,
+            names=tuple(map(str, booster.feature_name())),
+            inputs=(rows_spec(features),),
+            example=[0.0] * features,
         )
+        self._signature = learnt(self._signature, self.predict)
 
     @classmethod
     def load(cls, source: ModelSource) -> LightGBMEngine:
@@ -39,4 +55,7 @@ class LightGBMEngine(Engine):
     def predict(self, instances: Instances, options: Options) -> Prediction:
         del options  # probabilities are refused by the signature
         rows = matrix(instances, self._signature)
-        return Prediction(self._booster.predict(rows, num_threads=self._threads).tolist())
+        return Prediction(self._booster.predict(rows, num_threads=self._threads))
+
+    def set_threads(self, threads: int) -> None:
+        self._threads = threads

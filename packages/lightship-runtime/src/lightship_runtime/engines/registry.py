@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 from lightship_runtime.engines.engine import Engine
@@ -14,6 +15,8 @@ _CLASSES = {
     "lightgbm": "lightgbm.LightGBMEngine",
     "catboost": "catboost.CatBoostEngine",
     "torch": "torch.TorchEngine",
+    "transformers": "transformers.TransformersEngine",
+    "sentence-transformers": "sentence_transformers.SentenceTransformersEngine",
     "python": "python.PythonEngine",
 }
 
@@ -31,7 +34,9 @@ def find_engine(name: str) -> type[Engine]:
 
 
 def import_packages(engine: type[Engine]) -> None:
-    """Import what the engine needs. Raises StartError that names the package that is missing."""
+    """Import what the engine needs, its variables set. Raises StartError that names the package that is missing."""
+    for name, value in engine.environment.items():
+        os.environ.setdefault(name, value)
     for package in engine.packages:
         try:
             import_module(package)

@@ -1,4 +1,8 @@
-"""scikit-learn models, and whatever else has `predict` and was saved with joblib, pickle or skops."""
+"""scikit-learn models, and whatever else has `predict` and was saved with joblib, pickle or skops.
+
+Each prediction runs in one thread as far as scikit-learn's own jobs go (`n_jobs`): starting threads for a batch costs
+more than they save, and makes sums over trees depend on chance. BLAS and OpenMP use the threads they are given.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +10,39 @@ import warnings
 from typing import Any, ClassVar
 
 from lightship_runtime.engines.arrays import table
-from lightship_runtime.engines.engine import Engine, Instances, ModelSource, Options, Prediction, Signature
+from lightship_runtime.engines.engine import (
+    Engine,
+    Fork,
+    Instances,
+    ModelSource,
+    Options,
+    Prediction,
+    Signature,
+)
+from lightship_runtime.engines.sklearn_signature import sklearn_signature
 from lightship_runtime.errors import StartError
+
+_MANY = 100_000  # objects of a model that are looked at for jobs of their own
 
 
 class SklearnEngine(Engine):
-    """An estimator or pipeline. Predictions at once are safe: fitted estimators do not change."""
+    """An estimator or pipeline. Predictions at once are safe: fitted estimators do not change.
+
+    Its OpenMP loops (HistGradientBoosting and others) start a pool that does not survive a fork; with one thread there
+    is none.
+    """
 
     packages: ClassVar[tuple[str, ...]] = ("sklearn", "joblib")
     concurrent: ClassVar[bool] = True
     refused: ClassVar[tuple[type[Exception], ...]] = (ValueError, TypeError, OverflowError)
+    fork: ClassVar[Fork] = "one thread"
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        names = getattr(model, "feature_names_in_", None)
-        features = getattr(model, "n_features_in_", None)
-        self._signature = Signature(
-            kind="any" if features is None else "rows",
-            features=None if features is None else int(features),
-            names=None if names is None else tuple(map(str, names)),
-            probabilities=hasattr(model, "predict_proba"),
-        )
+        classes = getattr(model, "classes_", None)
+        self._classes = None if classes is None else _listed(classes)
+        self._signature = Signature()
+        self._signature = sklearn_signature(model, self.predict, self._assume)
 
     @classmethod
     def load(cls, source: ModelSource) -> SklearnEngine:
@@ -39,6 +55,7 @@ class SklearnEngine(Engine):
                 f"{source.model.path} holds a {type(model).__name__}, which has no predict().",
                 hint="Save the estimator or pipeline itself, or serve a Python file that has load() and predict().",
             )
+        _one_job(model)
         return cls(model)
 
     @property
@@ -46,19 +63,26 @@ class SklearnEngine(Engine):
         return self._signature
 
     def predict(self, instances: Instances, options: Options) -> Prediction:
-        if not self._signature.rows and all(isinstance(instance, str) for instance in instances):
+        kind = self._signature.kind
+        if kind == "text" or (kind == "any" and all(isinstance(instance, str) for instance in instances)):
             batch: Any = instances  # texts: a vectorizer is the first step
         else:
             batch = table(instances, self._signature)
-        predictions = _plain(self._model.predict(batch))
+        predictions = _array(self._model.predict(batch))
         if not options.probabilities:
             return Prediction(predictions)
-        classes = getattr(self._model, "classes_", None)
-        return Prediction(
-            predictions,
-            _plain(self._model.predict_proba(batch)),
-            None if classes is None else _plain(classes),
-        )
+        return Prediction(predictions, _array(self._model.predict_proba(batch)), self._classes)
+
+    def set_threads(self, threads: int) -> None:
+        try:
+            from threadpoolctl import threadpool_limits
+        except ImportError:  # scikit-learn needs it, but a model that only looks like one may come without
+            return
+        threadpool_limits(threads)
+
+    def _assume(self, signature: Signature) -> None:
+        """While the signature is found out, predictions are made as it says so far."""
+        self._signature = signature
 
 
 def _unpickle(source: ModelSource) -> Any:
@@ -96,13 +120,45 @@ def _load_skops(source: ModelSource) -> Any:
         raise source.unreadable(error) from error
 
 
-def _plain(values: Any) -> list[Any]:
-    """Lists and scalars of Python, from an array, a DataFrame, or the list of arrays of a multi-output classifier."""
-    if hasattr(values, "to_numpy"):
-        values = values.to_numpy()
-    if hasattr(values, "toarray"):
-        values = values.toarray()
+def _one_job(model: Any) -> None:
+    """Have every part of a model work in the thread that asks it. Looks into what scikit-learn's own objects hold."""
+    pending, seen = [model], set()
+    while pending and len(seen) < _MANY:
+        one = pending.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, dict):
+            pending.extend(one.values())
+        elif isinstance(one, (list, tuple)):
+            pending.extend(one)
+        elif type(one).__module__.partition(".")[0] in ("sklearn", "imblearn"):
+            inside = getattr(one, "__dict__", {})
+            if inside.get("n_jobs") not in (None, 1):
+                one.n_jobs = 1
+            pending.extend(inside.values())
+
+
+def _array(values: Any) -> Instances:
+    """One prediction per instance, from an array, a DataFrame, a sparse matrix, or several outputs of a classifier."""
     if isinstance(values, list):
-        return [value.tolist() if hasattr(value, "tolist") else value for value in values]
-    plain: list[Any] = values.tolist()
-    return plain
+        if not values or not hasattr(values[0], "shape"):
+            return values
+        # Probabilities of several outputs, each an array of its own: together they are one instance's.
+        if len({part.shape for part in values}) == 1:
+            import numpy
+
+            return numpy.stack(values, axis=1)
+        return [[part[number].tolist() for part in values] for number in range(len(values[0]))]
+    for name in ("to_numpy", "toarray"):
+        if convert := getattr(values, name, None):
+            return convert()  # type: ignore[no-any-return]
+    return list(values) if isinstance(values, tuple) else values  # type: ignore[no-any-return]
+
+
+def _listed(classes: Any) -> list[Any]:
+    """A classifier's labels; of several outputs, one list for each."""
+    if isinstance(classes, list):
+        return [one.tolist() if hasattr(one, "tolist") else one for one in classes]
+    listed: list[Any] = classes.tolist() if hasattr(classes, "tolist") else list(classes)
+    return listed

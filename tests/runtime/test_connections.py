@@ -1,5 +1,6 @@
 """HTTP as hostile and as slow clients speak it, over raw sockets to a real server."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -145,10 +146,8 @@ def test_the_answer_to_a_body_too_large_can_be_read_by_a_client_that_only_sends(
 
 
 def _send_all(connection: socket.socket, data: bytes) -> None:
-    try:
+    with contextlib.suppress(OSError):
         connection.sendall(data)
-    except OSError:
-        pass
 
 
 def test_request_identities_come_back(wire: socket.socket) -> None:

@@ -44,7 +44,7 @@ def _network(source: ModelSource) -> Any:
     if source.model.network is None:
         raise StartError(
             f"{source.model.path} holds weights alone, and nothing says which network they are for.",
-            hint="Name what builds it: network = \"net.py:Net\" under [model].",
+            hint='Name what builds it: network = "net.py:Net" under [model].',
         )
     build = _builder(source, source.model.network)
     weights = load_file(source.path)
@@ -98,7 +98,7 @@ def _with_ties(network: Any, weights: dict[str, Any]) -> dict[str, Any]:
     for same in names.values():
         held = next((name for name in same if name in weights), None)
         if held is not None:
-            tied.update({name: weights[held] for name in same})
+            tied.update(dict.fromkeys(same, weights[held]))
     return tied
 
 

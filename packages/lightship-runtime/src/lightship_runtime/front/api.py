@@ -12,17 +12,24 @@ from __future__ import annotations
 
 import json
 import time
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from lightship_runtime.config import Config
 from lightship_runtime.front import metrics as prometheus
 from lightship_runtime.front.access import AccessLog
 from lightship_runtime.front.auth import Keys
 from lightship_runtime.front.dispatch import Dispatcher, Overloaded, Pending
+from lightship_runtime.front.inference import InferenceProtocol
 from lightship_runtime.front.request import Request
 from lightship_runtime.front.routes import Route, Routes
 from lightship_runtime.front.state import State
 from lightship_runtime.front.streaming import Stream, stream_form
 from lightship_runtime.payload.call import Answer, Call, Protocol
+
+if TYPE_CHECKING:
+    from lightship_runtime.payload.parsed import ServedModel
 
 PREDICT = "/predict"
 _JSON = b"application/json"
@@ -50,6 +57,7 @@ class Api:
         self._keys = keys
         self._access = access
         self._texts: dict[bytes, str] = {}
+        self._served: ServedModel | None = None
         health = {config.health, "/health", "/readyz"}
         self.routes = Routes(
             [
@@ -58,6 +66,7 @@ class Api:
                 Route(("GET",), "/startupz", self._started, open=True),
                 Route(("GET",), "/livez", self._live, open=True),
                 Route(("GET",), "/metrics", self._metrics_text, open=config.metrics_open),
+                *InferenceProtocol(config.name, state, self.model, self._infer).routes(),
             ]
         )
 
@@ -115,6 +124,20 @@ class Api:
         stream = Stream(request, form)
         self.submit(request, call, stream)
 
+    def _infer(self, request: Request, json_length: int | None) -> None:
+        self.submit(request, self.call("infer", request, json_length))
+
+    def model(self) -> ServedModel | None:
+        """The model as clients know it, once a worker has told of it."""
+        if self._served is None and self._state.signature is not None:
+            from lightship_runtime.engines.engine import Signature  # not before the port is open
+            from lightship_runtime.payload.parsed import ServedModel
+
+            assert self._config.model is not None
+            signature = msgspec.json.decode(self._state.signature, type=Signature)
+            self._served = ServedModel(self._config.name, signature, platform=self._config.model.engine)
+        return self._served
+
     def call(self, protocol: Protocol, request: Request, json_length: int | None = None) -> Call:
         """The request as it is sent to a worker."""
         headers = request.headers
@@ -122,7 +145,7 @@ class Api:
             protocol,
             request.body,
             self._text(headers.get(b"content-type", b"")),
-            self._text(headers.get(b"accept", b"")),
+            self._text(headers.get(b"accept", b"").lower()),
             request.query.decode("latin-1") if request.query else "",
             json_length,
         )
@@ -162,7 +185,7 @@ class Api:
         """A header's value as text; the few that clients really send are remembered."""
         text = self._texts.get(value)
         if text is None:
-            text = value.decode("latin-1").lower()
+            text = value.decode("latin-1")
             if len(self._texts) < 256 and len(value) < 256:
                 self._texts[value] = text
         return text

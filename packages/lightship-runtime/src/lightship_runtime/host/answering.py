@@ -14,15 +14,15 @@ import msgspec
 
 from lightship_runtime.engines.engine import BadInstances, Engine, Instances, Options, Prediction
 from lightship_runtime.log import Level, Log, where
-from lightship_runtime.payload import Answer, Call, Parsed, RequestError, ServedModel, parse
+from lightship_runtime.payload import Answer, Call, Parsed, RequestError, ServedModel, encode, parse, write_error
 
 
 class Answering:
     """Answers calls with one engine. `seconds` and `instances` are the engine's share of the last `answer_all`."""
 
-    def __init__(self, engine: Engine, name: str, log: Log) -> None:
+    def __init__(self, engine: Engine, name: str, platform: str, log: Log) -> None:
         self._engine = engine
-        self._model = ServedModel(name, engine.signature)
+        self._model = ServedModel(name, engine.signature, platform=platform)
         self._log = log
 
     def answer(self, call: Call) -> Answer:
@@ -37,7 +37,7 @@ class Answering:
             try:
                 parsed = parse(call, self._model)
             except RequestError as error:
-                answers[number] = refusal(error)
+                answers[number] = write_error(error)
                 continue
             except Exception as error:
                 answers[number] = self._failure(error)
@@ -95,7 +95,7 @@ class Answering:
         try:
             return self._encoded(parsed, self._predict(parsed.instances, parsed.options, parsed.count))
         except RequestError as error:
-            return refusal(error)
+            return write_error(error)
 
     def _predict(self, instances: Instances, options: Options, count: int) -> Prediction:
         """Predict, and see that there is one prediction per instance. Raises RequestError."""
@@ -116,9 +116,9 @@ class Answering:
 
     def _encoded(self, parsed: Parsed, prediction: Prediction) -> Answer:
         try:
-            return parsed.reply(prediction, self._model)
+            return encode(parsed, prediction, self._model)
         except RequestError as error:
-            return refusal(error)
+            return write_error(error)
         except Exception as error:
             return self._failure(error)
 
@@ -128,18 +128,13 @@ class Answering:
 
     def _failure(self, error: Exception) -> Answer:
         self._note("prediction failed", "error", error)
-        return refusal(RequestError("The model failed on this request.", status=500))
+        return write_error(RequestError("The model failed on this request.", status=500))
 
     def _note(self, event: str, level: Level, error: Exception, detail: str | None = None) -> None:
         """Log what went wrong and where. The exception's text stays out: libraries quote the values they choke on."""
         self._log.event(
             event, level=level, error=type(error).__name__, where=where(error.__traceback__), detail=detail
         )
-
-
-def refusal(error: RequestError) -> Answer:
-    """An error as the answer that says so."""
-    return Answer(error.status, msgspec.json.encode({"error": error.message}))
 
 
 def _group(parsed: Parsed) -> Any:

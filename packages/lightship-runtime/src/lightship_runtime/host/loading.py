@@ -57,7 +57,7 @@ def load(config: Config, app: Path, threads: int, log: Log, announce: Announce) 
         import_packages(kind)
     with _phase("load", phases, log, announce, model=model.path, format=model.format, engine=model.engine):
         engine = _load(kind, ModelSource(model, path, threads), model, log)
-    answering = Answering(engine, config.name, log)
+    answering = Answering(engine, config.name, model.engine, log)
     if golden is not None:
         with _phase("warm-up", phases, log, announce):
             warm_up(answering, golden, config, log)

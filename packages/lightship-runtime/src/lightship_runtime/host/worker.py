@@ -13,8 +13,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lightship_runtime.frames import Cancel, Done, Frames, Part, Work, frame, work_decoder
-from lightship_runtime.host.answering import Answering, refusal
-from lightship_runtime.payload import RequestError
+from lightship_runtime.host.answering import Answering
+from lightship_runtime.payload import Answer, RequestError, write_error
 
 _READ = 1 << 18  # bytes
 
@@ -77,12 +77,10 @@ class Worker:
                     break
                 self._send(Part(work.number, content))
         except RequestError as error:
-            answers = [refusal(error)]
+            answers = [write_error(error)]
         finally:
             parts.close()  # type: ignore[attr-defined]  # a generator: its end is the engine's cue to stop
             self._streaming.discard(work.number)
             self._cancelled.discard(work.number)
-        from lightship_runtime.payload import Answer
-
         seconds = time.perf_counter() - began
         self._send(Done(work.number, answers or [Answer(200, b"")], seconds, seconds, 1))

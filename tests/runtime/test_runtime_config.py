@@ -79,3 +79,30 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_the_environment_is_stronger_than_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "serve.json"
+    path.write_bytes(encode_config(Config(app="serve:app", workers=2, queue=10)))
+    environ = {
+        "LIGHTSHIP_WORKERS": "4",
+        "LIGHTSHIP_TIMEOUT": "1.5",
+        "LIGHTSHIP_METRICS_OPEN": "true",
+        "LIGHTSHIP_CORS": "https://a.example,https://b.example",
+        "LIGHTSHIP_PORT": "9000",
+    }
+    config = load_config(path, environ)
+    assert (config.workers, config.queue, config.timeout, config.port) == (4, 10, 1.5, 9000)
+    assert config.metrics_open
+    assert config.cors == ("https://a.example", "https://b.example")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LIGHTSHIP_WORKERS", "many"), ("LIGHTSHIP_QUEUE", "-1"), ("LIGHTSHIP_CORS", "example.org")],
+)
+def test_a_variable_that_cannot_be_is_named(tmp_path: Path, name: str, value: str) -> None:
+    path = tmp_path / "serve.json"
+    path.write_bytes(encode_config(Config(app="serve:app")))
+    with pytest.raises(ConfigError, match=name):
+        load_config(path, {name: value})

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from lightship_runtime.environment import port_override
+from lightship_runtime.environment import PREFIX, port_override
 from lightship_runtime.errors import ConfigError
 
 EngineName = Literal[
@@ -71,22 +71,22 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     input_shape: tuple[Annotated[int, msgspec.Meta(ge=-1, le=1 << 31)], ...] | None = None
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Everything about one server. Exactly one of `model` and `app` is set.
+class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How one server listens, works and stops: what a person may set, with the same names everywhere.
+
+    `[serve]` of lightship.toml, the variables LIGHTSHIP_<NAME IN CAPITALS> and the flags of `lightship serve` all set
+    these, the later ones being stronger.
 
     Attributes:
-        model: The model that Lightship's own server loads.
-        app: The user's own application instead, `module:name`, ASGI or WSGI.
         host: The address to listen on.
-        port: The port to listen on; LIGHTSHIP_PORT or PORT in the environment is stronger.
+        port: The port to listen on.
+        grpc_port: The port for the Open Inference Protocol over gRPC, which needs the extra `grpc`; None for none.
         health: The path that answers 200 when the server is ready; the health check asks it.
-        golden: The golden request and answer; asked before the port opens (with `model` only).
-        golden_mismatch: Whether another answer than the golden one keeps the server from starting.
         name: What the Open Inference Protocol and the pages call the model.
         workers: Processes that predict. The model is loaded once and shared by them where its engine can.
         share: Whether the workers are forks of one process that has loaded the model; None lets the engine decide.
         threads: CPUs that one prediction may use; None shares the container's CPUs among the workers.
-        concurrency: Predictions that may run at once in each worker; None lets the engine decide.
+        concurrency: Predictions that may run at once in each worker; None means one.
         batch: Requests that may be predicted together; 1 for a model that cannot.
         batch_seconds: How long one batch should take at most; where it takes longer smaller ones are made.
         queue: Requests that may wait for their turn; beyond it the answer is 429.
@@ -95,6 +95,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         body_limit: Largest request body, in bytes; beyond it the answer is 413.
         head_timeout: Seconds that a client may take to send a request's head; after it the answer is 408.
         body_timeout: Seconds that a client may take to send its body; after it the answer is 408.
+        pages: Whether there is a page to try the model in a browser, and a description of the API.
+        cors: Origins whose pages may ask from a browser, such as https://example.org; "*" for all.
         access_log: Which requests are logged: all, those that ended with a 5xx status, or none.
         metrics_open: Whether /metrics is answered without an API key.
         tls_certificate: A PEM file with the certificate and its chain, for HTTPS.
@@ -104,13 +106,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         grace: Seconds that accepted requests may take to finish after that.
     """
 
-    model: ModelFile | None = None
-    app: Annotated[str, msgspec.Meta(pattern=r"^[\w.]+:[\w.]+$")] | None = None
     host: str = "0.0.0.0"  # noqa: S104  # a container is reached from outside, or not at all
     port: Port = 8080
+    grpc_port: Port | None = None
     health: UrlPath = "/health"
-    golden: str | None = None
-    golden_mismatch: Literal["refuse", "warn"] = "refuse"
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "model"
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
     share: bool | None = None
@@ -124,12 +123,30 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     body_limit: Annotated[int, msgspec.Meta(ge=1)] = 10 << 20
     head_timeout: Positive = 10.0
     body_timeout: Positive = 30.0
+    pages: bool = True
+    cors: tuple[Annotated[str, msgspec.Meta(pattern=r"^(\*|https?://[!-~]+)$", max_length=300)], ...] = ()
     access_log: Literal["all", "errors", "off"] = "errors"
     metrics_open: bool = False
     tls_certificate: str | None = None
     tls_key: str | None = None
     linger: Annotated[float, msgspec.Meta(ge=0)] = 0.5
     grace: Positive = 30.0
+
+
+class Config(Serving, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Everything about one server. Exactly one of `model` and `app` is set.
+
+    Attributes:
+        model: The model that Lightship's own server loads.
+        app: The user's own application instead, `module:name`, ASGI or WSGI.
+        golden: The golden request and answer; asked before the server is ready (with `model` only).
+        golden_mismatch: Whether another answer than the golden one keeps the server from starting.
+    """
+
+    model: ModelFile | None = None
+    app: Annotated[str, msgspec.Meta(pattern=r"^[\w.]+:[\w.]+$")] | None = None
+    golden: str | None = None
+    golden_mismatch: Literal["refuse", "warn"] = "refuse"
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.app is None):
@@ -146,7 +163,7 @@ def encode_config(config: Config) -> bytes:
 
 
 def load_config(path: Path, environ: Mapping[str, str]) -> Config:
-    """Read and check the file, and let the environment override the port. Raises ConfigError."""
+    """Read and check the file, and let the environment override what can be set. Raises ConfigError."""
     try:
         with path.open("rb") as file:
             content = file.read(_SIZE_LIMIT + 1)
@@ -163,8 +180,37 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
         raise ConfigError(
             f"The configuration {path} is not valid: {error}.", hint="Build the image again."
         ) from error
-    port = port_override(environ)
-    return config if port is None else msgspec.structs.replace(config, port=port)
+    return _overridden(config, environ)
+
+
+def _overridden(config: Config, environ: Mapping[str, str]) -> Config:
+    """The configuration with what LIGHTSHIP_* variables say. Raises ConfigError."""
+    changes: dict[str, object] = {}
+    for field in msgspec.structs.fields(Serving):
+        variable = PREFIX + field.name.upper()
+        given = environ.get(variable)
+        if not given or field.name == "port":
+            continue
+        value: object = given.split(",") if field.name == "cors" else given
+        try:
+            changes[field.name] = msgspec.convert(value, field.type, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(
+                f"{variable} is {given[:40]!r}, which cannot be: {str(error)[:1].lower()}{str(error)[1:]}."
+            ) from error
+    if (port := port_override(environ)) is not None:
+        changes["port"] = port
+    return msgspec.structs.replace(config, **changes) if changes else config
+
+
+def changed_settings(config: Config) -> dict[str, object] | None:
+    """The settings that are not the default, for the log; no secret is among them. None where there are none."""
+    changed = {
+        field.name: getattr(config, field.name)
+        for field in msgspec.structs.fields(Serving)
+        if getattr(config, field.name) != field.default and field.name != "port"
+    }
+    return changed or None
 
 
 def app_directory(path: Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lightship_runtime.errors import ConfigError
 
+PREFIX = "LIGHTSHIP_"
 CONFIG = "LIGHTSHIP_CONFIG"
 PORTS = ("LIGHTSHIP_PORT", "PORT")  # the second is what Knative, Cloud Run and Heroku set
 DEFAULT_CONFIG = "/app/.lightship/serve.json"

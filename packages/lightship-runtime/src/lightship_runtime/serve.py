@@ -28,7 +28,7 @@ def main(environ: MutableMapping[str, str], stream: TextIO) -> int:
 
 def _serve(environ: MutableMapping[str, str], log: Log) -> int:
     started = time.monotonic()
-    from lightship_runtime.config import app_directory, load_config
+    from lightship_runtime.config import app_directory, changed_settings, load_config
     from lightship_runtime.front.auth import load_keys
     from lightship_runtime.listener import bind
 
@@ -36,8 +36,16 @@ def _serve(environ: MutableMapping[str, str], log: Log) -> int:
     path = environment.config_path(environ)
     config = load_config(path, environ)
     app = app_directory(path)
-    log.event("starting", version=__version__, python=sys.version.split()[0], cpus=cpus, port=config.port)
     keys = load_keys(environ)
+    log.event(
+        "starting",
+        version=__version__,
+        python=sys.version.split()[0],
+        cpus=cpus,
+        port=config.port,
+        keys=len(keys.names) or None,
+        settings=changed_settings(config),
+    )
     listener = bind(config)
     if config.app is not None:
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lightship.plan import Plan
-from lightship_runtime.config import Config, ModelFile, encode_config
+from lightship_runtime.config import Config, ModelFile, Serving, encode_config
 
 CONFIG_PATH = ".lightship/serve.json"  # relative to the app's folder, where the runtime looks
 GOLDEN_PATH = ".lightship/golden.json"
@@ -37,9 +37,8 @@ def serve_config(plan: Plan, digests: Mapping[str, str]) -> dict[str, bytes]:
     config = Config(
         model=model,
         app=server.app,
-        port=server.port,
-        health=server.health,
         golden=GOLDEN_PATH if model and golden else None,
+        **{field: getattr(plan.project.settings.serve, field) for field in Serving.__struct_fields__},
     )
     files[CONFIG_PATH] = encode_config(config)
     return files

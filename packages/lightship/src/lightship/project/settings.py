@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from lightship_runtime.config import EngineName
+from lightship_runtime.config import EngineName, Serving
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,12 +42,10 @@ class BaseTable(Table, frozen=True):
     keyring: str | None = None
 
 
-class ServeTable(Table, frozen=True):
-    """`[serve]`: the server in the image."""
+class ServeTable(Serving, frozen=True, forbid_unknown_fields=True):
+    """`[serve]`: the server in the image. All but `app` is the runtime's own, see `lightship_runtime.config`."""
 
     app: str | None = None
-    port: int = 8080
-    health: str = "/health"
 
 
 class ImageTable(Table, frozen=True):

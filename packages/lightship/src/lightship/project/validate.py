@@ -34,10 +34,6 @@ def settings_from(table: dict[str, Any], source: str) -> Settings:
         settings = msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
         raise _explained(str(error), source) from None
-    if not 1 <= settings.serve.port <= 65535:
-        raise ProjectError(f"{source}: serve.port: expected a port from 1 to 65535, got {settings.serve.port}.")
-    if not settings.serve.health.startswith("/"):
-        raise ProjectError(f"{source}: serve.health: expected a path such as /health, got {settings.serve.health!r}.")
     _check_platforms(settings.image.platforms, source)
     return settings
 

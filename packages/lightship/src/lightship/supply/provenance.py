@@ -20,6 +20,7 @@ from lightship.oci.name import Reference
 from lightship.project.settings import Settings
 from lightship.supply.materials import Materials
 from lightship.supply.purl import package_url
+from lightship_runtime.config import Serving
 
 MEDIA_TYPE = "application/vnd.in-toto+json"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -41,8 +42,7 @@ TOLD = frozenset(
         "python.version",
         "base.packages",
         "serve.app",
-        "serve.port",
-        "serve.health",
+        *(f"serve.{name}" for name in Serving.__struct_fields__),
         "image.name",
         "image.tag",
         "image.compression",

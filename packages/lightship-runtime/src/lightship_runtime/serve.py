@@ -61,7 +61,11 @@ def _serve(environ: MutableMapping[str, str], log: Log) -> int:
         birth.close()
         from lightship_runtime.front.server import run
 
-        return run(listener, front_end, config, keys, log, started)
+        try:
+            return run(listener, front_end, config, keys, log, started)
+        except StartError as error:
+            log.event("failed", level="error", message=error.message, hint=error.hint)
+            return error.exit_code
 
     def host() -> int:
         listener.close()

@@ -20,6 +20,7 @@ from lightship_runtime.config import Config
 from lightship_runtime.front import metrics as prometheus
 from lightship_runtime.front.access import AccessLog
 from lightship_runtime.front.auth import Keys
+from lightship_runtime.front.cors import Cors
 from lightship_runtime.front.dispatch import Dispatcher, Overloaded, Pending
 from lightship_runtime.front.inference import InferenceProtocol
 from lightship_runtime.front.request import Request
@@ -56,6 +57,8 @@ class Api:
         self._metrics = metrics
         self._keys = keys
         self._access = access
+        self._cors = Cors(config.cors)
+        self._preflight = Route(("OPTIONS",), "preflight", self._cors.answer, open=True)
         self._texts: dict[bytes, str] = {}
         self._served: ServedModel | None = None
         health = {config.health, "/health", "/readyz"}
@@ -74,6 +77,13 @@ class Api:
 
     def accept(self, request: Request) -> None:
         """Decide from the head whether the request will be refused."""
+        if (identity := request.headers.get(b"x-request-id")) is not None:
+            request.common = b"x-request-id: %s\r\n" % identity[:128]
+        if self._cors:
+            self._cors.note(request)
+            if self._cors.is_preflight(request):
+                request.route = self._preflight
+                return
         route, allowed = self.routes.find(request.method, request.path)
         request.route = route
         if self._keys and (route is None or not route.open) and self._keys.allows(request.headers) is None:

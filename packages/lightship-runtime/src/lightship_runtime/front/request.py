@@ -54,8 +54,8 @@ class Request:
         body: Whole, once the request is complete.
         keep: Whether the connection may be used again afterwards.
         arrived: `time.monotonic()` when the first byte of it was read.
-        client: The peer's address.
         refusal: A status and message decided from the head alone, answered when the body has been passed over.
+        common: Header lines that every answer to it has.
         refusal_headers: Header lines that explain it.
         gone: Called when the client goes away before the answer, if set.
         status: Of the answer, once it has begun; else 0.
@@ -66,6 +66,7 @@ class Request:
         "body",
         "channel",
         "chunked",
+        "common",
         "gone",
         "headers",
         "keep",
@@ -90,6 +91,7 @@ class Request:
         self.arrived = time.monotonic()
         self.refusal: tuple[int, str] | None = None
         self.refusal_headers = b""
+        self.common = b""
         self.gone: Callable[[], None] | None = None
         self.status = 0
         self.sent = 0
@@ -103,8 +105,6 @@ class Request:
         if self.status:
             return
         self.status = status
-        if (identity := self.headers.get(b"x-request-id")) is not None:
-            extra += b"x-request-id: %s\r\n" % identity[:128]
         if self.channel.draining:
             self.keep = False
         closing = b"" if self.keep else b"connection: close\r\n"
@@ -112,7 +112,7 @@ class Request:
             _LINES[status],
             content_type,
             len(body),
-            extra,
+            extra + self.common if self.common else extra,
             closing,
         )
         self.channel.write(self, head if self.method == "HEAD" else head + body, last=True)
@@ -129,7 +129,7 @@ class Request:
         head = b"%scontent-type: %s\r\ntransfer-encoding: chunked\r\n%s%s\r\n" % (
             _LINES[status],
             content_type,
-            extra,
+            extra + self.common if self.common else extra,
             closing,
         )
         self.channel.write(self, head, last=False)

@@ -25,8 +25,10 @@ from lightship_runtime.front.api import Api
 from lightship_runtime.front.auth import Keys
 from lightship_runtime.front.connection import Connection, Settings
 from lightship_runtime.front.dispatch import Dispatcher, Link
+from lightship_runtime.front.memory_watch import MemoryWatch
 from lightship_runtime.front.metrics import Metrics
 from lightship_runtime.front.state import State
+from lightship_runtime.front.tls import tls_context
 from lightship_runtime.listener import BACKLOG, drop_new_connections, has_waiting
 from lightship_runtime.log import Log, round_seconds
 
@@ -99,7 +101,7 @@ class _Front:
         self._birth.setblocking(False)
         loop.add_reader(self._birth, self._born)
         server = await loop.create_server(
-            lambda: Connection(settings), sock=self._listener, backlog=BACKLOG, ssl=_tls(config)
+            lambda: Connection(settings), sock=self._listener, backlog=BACKLOG, ssl=tls_context(config)
         )
         self._log.event("listening", port=config.port, seconds=self._since_start())
         clock = loop.create_task(self._clock())
@@ -173,10 +175,12 @@ class _Front:
     # time
 
     async def _clock(self) -> None:
+        memory = MemoryWatch(self._log)
         while True:
             await asyncio.sleep(_CLOCK)
             now = time.monotonic()
             self._dispatcher.expire(now)
+            memory.check(now)
             for connection in list(self._settings.connections):
                 connection.check(now)
 
@@ -204,17 +208,6 @@ class _Front:
         end = time.monotonic() + seconds
         while not done() and self._signals < 2 and time.monotonic() < end:
             await asyncio.sleep(_TICK)
-
-
-def _tls(config: Config) -> Any:
-    if config.tls_certificate is None:
-        return None
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(config.tls_certificate, config.tls_key)
-    return context
 
 
 def _ignore(task: Any) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from lightship_runtime.engines.engine import Signature, TensorSpec
-from lightship_runtime.pages.schema import Schema, known_instance, ref
+from lightship_runtime.pages.known import known_instance
+from lightship_runtime.pages.schema import Schema, ref
 from lightship_runtime.pages.settings import PageSettings
 
 TAG = {"name": "inference protocol", "description": "The Open Inference Protocol v2, as KServe's clients speak it."}
@@ -18,6 +19,7 @@ _DATATYPES = (
 _PARAMETERS: Schema = {"type": "object", "additionalProperties": {"type": ["boolean", "number", "string"]}}
 _TENSOR: Schema = {
     "type": "object",
+    "description": "Values with their shape and type.",
     "properties": {
         "name": {"type": "string"},
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
@@ -31,6 +33,7 @@ SCHEMAS: dict[str, Schema] = {
     "Tensor": _TENSOR,
     "InferRequest": {
         "type": "object",
+        "description": "A tensor for each input, and which outputs are wanted.",
         "properties": {
             "id": {"type": "string"},
             "parameters": _PARAMETERS,
@@ -48,6 +51,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "InferAnswer": {
         "type": "object",
+        "description": "A tensor for each output.",
         "properties": {
             "id": {"type": "string"},
             "model_name": {"type": "string"},
@@ -59,6 +63,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "ModelMetadata": {
         "type": "object",
+        "description": "What the model takes and gives.",
         "properties": {
             "name": {"type": "string"},
             "versions": {"type": "array", "items": {"type": "string"}},
@@ -70,6 +75,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "TensorMetadata": {
         "type": "object",
+        "description": "An input or output; -1 stands for any length.",
         "properties": {
             "name": {"type": "string"},
             "datatype": {"type": "string"},
@@ -79,6 +85,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "ServerMetadata": {
         "type": "object",
+        "description": "The server, and the extensions of the protocol that it knows.",
         "properties": {
             "name": {"type": "string"},
             "version": {"type": "string"},
@@ -154,7 +161,7 @@ def _example(signature: Signature, settings: PageSettings) -> Schema | None:
     if one is None or not signature.inputs:
         return None
     if len(signature.inputs) == 1:
-        values = list(one.values()) if signature.names and isinstance(one, dict) else one
+        values = list(one.values()) if signature.rows and isinstance(one, dict) else one
         return {"inputs": [_tensor(signature.inputs[0], values)]}
     if isinstance(one, dict) and all(spec.name in one for spec in signature.inputs):
         return {"inputs": [_tensor(spec, one[spec.name]) for spec in signature.inputs]}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lightship_runtime.engines.engine import Signature
 from lightship_runtime.pages import inference, schema
+from lightship_runtime.pages.known import known_body, known_csv, known_instance
 from lightship_runtime.pages.schema import Schema, ref
 from lightship_runtime.pages.settings import PageSettings
 
-CSV, NPY, ARROW = "text/csv", "application/x-npy", "application/vnd.apache.arrow.stream"
-EVENTS, LINES = "text/event-stream", "application/x-ndjson"
+CSV, NPY = "text/csv", "application/x-npy"
+ARROW = ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file")
+_STREAMS = {
+    "text/event-stream": "Each part of the answer as an event, `data: JSON`; `event: end` is the last one. Where the "
+    "model fails midway: `event: error` with an `Error`.",
+    "application/x-ndjson": "Each part of the answer as a line of JSON; an `Error` where the model fails midway.",
+}
 _MIB = 1 << 20
 
 # What may go wrong with a request whose body the model reads (RFC 9110's names, in words for people).
@@ -38,7 +42,7 @@ _ROUTES = "An unknown path is answered with 404, another method with 405 and `Al
 
 def openapi_document(signature: Signature, settings: PageSettings) -> Schema:
     """The document as JSON values."""
-    example = schema.known_instance(signature, settings.request)
+    example = known_instance(signature, settings.request)
     paths: Schema = {"/predict": {"post": _predict(signature, settings)}}
     for path, words in _HEALTH.items():
         paths[path] = {"get": _health(words, path, settings)}
@@ -46,8 +50,7 @@ def openapi_document(signature: Signature, settings: PageSettings) -> Schema:
     if settings.metrics:
         paths["/metrics"] = {"get": _metrics(settings)}
     schemas = {
-        **schema.request_parts(signature, example),
-        "PredictRequest": schema.request(signature),
+        **schema.request(signature, example),
         **schema.answer(signature),
         "Error": _ERROR,
         "Health": _STATUS,
@@ -61,7 +64,8 @@ def openapi_document(signature: Signature, settings: PageSettings) -> Schema:
         "info": {
             "title": settings.model,
             "version": settings.version,
-            "description": "\n\n".join(part for part in (settings.description, _ROUTES) if part),
+            **({"summary": settings.description} if settings.description else {}),
+            "description": _ROUTES,
         },
         "tags": [
             {"name": "predictions", "description": "Ask the model."},
@@ -110,7 +114,7 @@ def _predict(signature: Signature, settings: PageSettings) -> Schema:
         + (f" A body has at most {limit / _MIB:.4g} MiB." if limit else ""),
         "requestBody": {"required": True, "content": _bodies(signature, settings)},
         "responses": {
-            "200": {"description": "The predictions.", "content": _answers(signature, settings)},
+            "200": {"description": "The predictions.", "content": _answers(settings)},
             **errors(settings, *(status for status in _ERRORS if status != 401)),
         },
     }
@@ -128,69 +132,46 @@ def _predict(signature: Signature, settings: PageSettings) -> Schema:
 
 def _bodies(signature: Signature, settings: PageSettings) -> Schema:
     json: Schema = {"schema": ref("PredictRequest")}
-    body = schema.known_body(signature, settings.request)
+    body = known_body(signature, settings.request)
     if body is not None:
         json["examples"] = {"known": {"summary": "A body that this model is known to answer", "value": body}}
     bodies: Schema = {"application/json": json}
+    if signature.kind == "text":
+        bodies["text/plain"] = {"schema": {"type": "string", "minLength": 1, "description": "One text."}}
     if signature.kind in schema.FILES:
         for kind in schema.FILES[signature.kind]:
             bodies[kind] = {}
         bodies["multipart/form-data"] = {
             "schema": {
                 "type": "object",
-                "description": "One file for each instance.",
+                "description": "A file for each instance.",
                 "properties": {"file": {"type": "array", "minItems": 1, "items": {"contentMediaType": "*/*"}}},
                 "required": ["file"],
             }
         }
-    return {**bodies, **_tables(signature, settings, body)}
+    if signature.rows and "csv" in settings.formats:
+        bodies[CSV] = {"schema": {"type": "string", "description": "A header line, then a line for each instance."}}
+        if example := known_csv(signature, settings.request):
+            bodies[CSV]["example"] = example
+    if signature.kind in ("rows", "tensor") and "npy" in settings.formats:
+        bodies[NPY] = {}
+    if signature.rows and "arrow" in settings.formats:
+        bodies.update({kind: {} for kind in ARROW})
+    return bodies
 
 
-def _tables(signature: Signature, settings: PageSettings, body: Any = None) -> Schema:
-    """The formats of tables and arrays; a row each is an instance."""
-    tables: Schema = {}
-    if signature.kind not in ("rows", "tensor"):
-        return tables
-    if "csv" in settings.formats and signature.kind == "rows":
-        tables[CSV] = {"schema": {"type": "string", "description": "A header line, then a row for each instance."}}
-        if example := _csv(signature, body):
-            tables[CSV]["example"] = example
-    if "npy" in settings.formats:
-        tables[NPY] = {}
-    if "arrow" in settings.formats and signature.kind == "rows":
-        tables[ARROW] = {}
-    return tables
-
-
-def _csv(signature: Signature, body: Any) -> str:
-    """The known body as CSV, where that is plain."""
-    row = body["instances"][0] if isinstance(body, dict) and body.get("instances") else None
-    if not (signature.names and isinstance(row, dict)):
-        return ""
-    lines = [[str(name) for name in row], [str(value) for value in row.values()]]
-    quoted = ([f'"{cell}"' if set(cell) & set(',"\r\n') else cell for cell in line] for line in lines)
-    return "".join(",".join(line) + "\n" for line in quoted) if '"' not in "".join(map(str, row)) else ""
-
-
-def _answers(signature: Signature, settings: PageSettings) -> Schema:
+def _answers(settings: PageSettings) -> Schema:
     answers: Schema = {"application/json": {"schema": ref("PredictAnswer")}}
-    tables = _tables(signature, settings)
-    for kind in tables:
-        answers[kind] = {"schema": {"type": "string"}} if kind == CSV else {}
+    if "csv" in settings.formats:
+        words = "A header line, then a line for each instance: `prediction`, and `probability_CLASS` where asked for."
+        answers[CSV] = {"schema": {"type": "string", "description": words}}
+    if "npy" in settings.formats:
+        answers[NPY] = {}
+    if "arrow" in settings.formats:
+        answers.update({kind: {} for kind in ARROW})
     if settings.streaming:
-        answers[EVENTS] = {
-            "schema": {
-                "type": "string",
-                "description": "Each part of the answer as an event, `data: JSON`; `event: end` is the last one. "
-                "Where the model fails midway: `event: error` with an `Error`.",
-            }
-        }
-        answers[LINES] = {
-            "schema": {
-                "type": "string",
-                "description": "Each part of the answer as a line of JSON; an `Error` where the model fails midway.",
-            }
-        }
+        for kind, words in _STREAMS.items():
+            answers[kind] = {"schema": {"type": "string", "description": words}}
     return answers
 
 
@@ -198,6 +179,7 @@ _ERROR: Schema = {
     "type": "object",
     "properties": {"error": {"type": "string", "description": "What is wrong, in a sentence."}},
     "required": ["error"],
+    "description": "Why there is no answer.",
     "examples": [{"error": "Row 1 has 3 values; 4 are expected."}],
 }
 _STATUS: Schema = {
@@ -207,6 +189,7 @@ _STATUS: Schema = {
         "phase": {"type": "string", "description": "What is being done while the status is loading."},
     },
     "required": ["status"],
+    "description": "How the server is.",
     "examples": [{"status": "ready"}],
 }
 _HEALTH = {

@@ -31,16 +31,16 @@ def instance(signature: Signature, example: Any = None) -> Schema:
     `example` is one instance that is known to be right; it tells columns of texts from columns of numbers.
     """
     if signature.kind == "rows":
-        schema = _record(signature, example) if signature.names else _row(signature, example)
+        names = columns_of(signature)
+        schema = _record(names, example) if names else _row(signature, (), example)
     elif signature.kind == "tensor":
         schema = _tensors(signature.inputs)
     elif signature.kind == "text":
         schema = {"type": "string", "description": "A text."}
     elif signature.kind in FILES:
+        file = {"type": "string", "contentEncoding": "base64", "minLength": 1}
         schema = {
-            "type": "string",
-            "contentEncoding": "base64",
-            "contentMediaType": FILES[signature.kind][0],
+            "anyOf": [file, _closed({"b64": file}, ("b64",))],
             "description": f"An encoded {signature.kind} file in base64.",
         }
     else:
@@ -48,43 +48,45 @@ def instance(signature: Signature, example: Any = None) -> Schema:
     return schema if example is None else {**schema, "examples": [example]}
 
 
-def request(signature: Signature) -> Schema:
-    """Every body of `POST /predict` that is JSON."""
-    forms: list[Schema] = [ref("Instances"), ref("InstancesRequest"), ref("InputsRequest")]
-    if signature.kind in ("rows", "text"):
-        forms.insert(0, ref("Instance"))
-    if signature.kind == "rows" and signature.names:
-        forms.insert(1, ref("Row"))
-    return {"anyOf": forms}
-
-
-def request_parts(signature: Signature, example: Any = None) -> dict[str, Schema]:
-    """The named schemas that `request` refers to."""
-    options: Schema = {"parameters": {"type": "object", "description": "Further wishes that this model understands."}}
-    if signature.probabilities:
-        options["predict_proba"] = {
-            "type": "boolean",
-            "default": False,
-            "description": "Whether to answer with one probability per class as well.",
-        }
+def request(signature: Signature, example: Any = None) -> dict[str, Schema]:
+    """`PredictRequest`, every body of `POST /predict` that is JSON, and the named schemas that it refers to."""
+    names = columns_of(signature)
     parts = {"Instance": instance(signature, example)}
+    bare = [ref("Instances")]
     items = ref("Instance")
-    if signature.kind == "rows" and signature.names:
-        parts["Row"] = _row(signature, None)
+    if signature.kind in ("rows", "text"):
+        bare.append(ref("Instance"))
+    if names:
+        parts["Row"] = _row(signature, names, None)
         items = {"anyOf": [ref("Instance"), ref("Row")]}
+        parts["Columns"] = _columns(names, example)
+        bare += [ref("Row"), ref("Columns")]
     parts["Instances"] = {
         "type": "array",
         "items": items,
         "minItems": 1,
         "description": "Several instances: as many predictions come back, in the same order.",
     }
-    inputs: list[Schema] = [ref("Instances"), ref("Instance")]
-    if signature.kind == "rows" and signature.names:
-        parts["Columns"] = _columns(signature, example)
-        inputs.append(ref("Columns"))
-    parts["InstancesRequest"] = _closed({"instances": ref("Instances"), **options}, ("instances",))
-    parts["InputsRequest"] = _closed({"inputs": {"anyOf": inputs}, **options}, ("inputs",))
-    return parts
+    inputs = [ref("Instances"), ref("Instance"), *([ref("Row"), ref("Columns")] if names else [])]
+    options = _options(signature)
+    parts["InstancesRequest"] = {
+        **_closed({"instances": ref("Instances"), **options}, ("instances",)),
+        "description": "Instances, and what is wanted beside the predictions.",
+    }
+    parts["InputsRequest"] = {
+        **_closed({"inputs": {"anyOf": inputs}, **options}, ("inputs",)),
+        "description": "The same by another name; what is no list is one instance.",
+    }
+    wrapped = [ref("InstancesRequest"), ref("InputsRequest")]
+    if names:
+        for name, (description, properties) in _tables(names).items():
+            parts[name] = {
+                **_closed({**properties, **options}, tuple(properties)),
+                "description": description,
+            }
+            wrapped.append(ref(name))
+    whole = {"anyOf": [*wrapped, *bare], "description": "A request, in whichever of these forms is at hand."}
+    return {"PredictRequest": whole, **parts}
 
 
 def answer(signature: Signature) -> dict[str, Schema]:
@@ -111,36 +113,50 @@ def answer(signature: Signature) -> dict[str, Schema]:
             properties["classes"]["examples"] = [list(signature.classes)]
     return {
         "Prediction": _prediction(signature),
-        "PredictAnswer": {"type": "object", "properties": properties, "required": ["predictions"]},
+        "PredictAnswer": {
+            "type": "object",
+            "properties": properties,
+            "required": ["predictions"],
+            "description": "The answer to a request, whatever form that had.",
+        },
     }
 
 
-def known_instance(signature: Signature, body: Any) -> Any:
-    """One instance that the model can answer: the signature's own, else the first of a known body; None if unknown."""
-    if signature.example is not None or body is None:
-        return signature.example
-    if isinstance(body, dict):
-        body = body.get("instances", body.get("inputs", body))
-        if isinstance(body, dict) and any(isinstance(value, list) for value in body.values()):
-            return None  # columns, or tensors by name
-    if isinstance(body, list) and body:
-        one_row = signature.rows and not any(isinstance(value, (list, dict)) for value in body)
-        body = body if one_row else body[0]
-    return _named(signature, body)
+def columns_of(signature: Signature) -> tuple[str, ...] | None:
+    """What a table's columns are called: as the model was trained, or one input per column; None if nobody knows."""
+    if signature.rows and signature.names is None and len(signature.inputs) > 1:
+        return tuple(one.name for one in signature.inputs)
+    return signature.names
 
 
-def known_body(signature: Signature, body: Any) -> Any:
-    """A body of `POST /predict` that the model can answer, as people would write it; None if unknown."""
-    one = known_instance(signature, body)
-    return body if one is None else {"instances": [one]}
+def _options(signature: Signature) -> Schema:
+    options: Schema = {"parameters": {"type": "object", "description": "Further wishes that this model understands."}}
+    if signature.probabilities:
+        options["predict_proba"] = {
+            "type": "boolean",
+            "default": False,
+            "description": "Whether to answer with one probability per class as well.",
+        }
+    return options
 
 
-def _named(signature: Signature, row: Any) -> Any:
-    """A row as an object, where its columns have names."""
-    names = signature.names
-    if names and isinstance(row, list) and len(row) == len(names):
-        return dict(zip(names, row))  # noqa: B905  # equally long
-    return row
+def _tables(names: Sequence[str]) -> dict[str, tuple[str, Schema]]:
+    """Tables in the words of pandas and MLflow, besides `Instances` and `Columns`."""
+    order = {"type": "array", "items": {"enum": list(names)}, "minItems": len(names), "maxItems": len(names)}
+    split = {
+        "columns": {**order, "uniqueItems": True, "description": "Their order in `data`."},
+        "data": {"type": "array", "items": ref("Row"), "minItems": 1},
+    }
+    records = {"type": "array", "items": ref("Instance"), "minItems": 1}
+    return {
+        "ColumnsRequest": ("A table by columns.", {"columns": ref("Columns")}),
+        "SplitRequest": ('A table as pandas writes it with `orient="split"`.', split),
+        "RecordsRequest": ("A table by rows, in MLflow's word for it.", {"dataframe_records": records}),
+        "DataframeRequest": (
+            "The split table in MLflow's word for it.",
+            {"dataframe_split": _closed(split, tuple(split))},
+        ),
+    }
 
 
 def _cell(value: Any, title: str | None = None) -> Schema:
@@ -154,8 +170,7 @@ def _cell(value: Any, title: str | None = None) -> Schema:
     return schema
 
 
-def _record(signature: Signature, example: Any) -> Schema:
-    names = signature.names or ()
+def _record(names: Sequence[str], example: Any) -> Schema:
     known = example if isinstance(example, dict) else {}
     return {
         **_closed({name: _cell(known.get(name), name) for name in names}, names),
@@ -163,20 +178,19 @@ def _record(signature: Signature, example: Any) -> Schema:
     }
 
 
-def _row(signature: Signature, example: Any) -> Schema:
-    count = signature.features or (len(signature.names) if signature.names else None)
-    words = f"{count} values" if count else "A list of values"
-    if signature.names:
-        words += ": " + ", ".join(signature.names[:20]) + (" ..." if len(signature.names) > 20 else "")
+def _row(signature: Signature, names: Sequence[str], example: Any) -> Schema:
+    count = signature.features or len(names)
+    words = f"{count} values" if count else "a list of values"
+    if names:
+        words += ": " + ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
     scalars: Schema = {"type": ["number", "string", "boolean", "null"]}
-    if isinstance(example, list) and not any(isinstance(value, str) for value in example):
+    if isinstance(example, list) and not any(isinstance(value, (str, bool)) for value in example):
         scalars = {"type": ["number", "null"]}
     schema: Schema = {"type": "array", "items": scalars, "description": f"A row: {words}."}
     return {**schema, "minItems": count, "maxItems": count} if count else {**schema, "minItems": 1}
 
 
-def _columns(signature: Signature, example: Any) -> Schema:
-    names = signature.names or ()
+def _columns(names: Sequence[str], example: Any) -> Schema:
     known = example if isinstance(example, dict) else {}
     columns = {name: {"type": "array", "items": _cell(known.get(name)), "minItems": 1} for name in names}
     return {**_closed(columns, names), "description": "A table by columns, all equally long."}
@@ -197,9 +211,7 @@ def _tensors(specs: Sequence[TensorSpec]) -> Schema:
         return {"description": "A number, or nested lists of numbers."}
     if len(specs) == 1:
         return {**_nested(specs[0].shape[1:], specs[0].datatype), "description": _words(specs[0])}
-    inputs = {
-        spec.name: {**_nested(spec.shape[1:], spec.datatype), "description": _words(spec)} for spec in specs
-    }
+    inputs = {spec.name: {**_nested(spec.shape[1:], spec.datatype), "description": _words(spec)} for spec in specs}
     return {**_closed(inputs, tuple(inputs)), "description": "A tensor for each input."}
 
 

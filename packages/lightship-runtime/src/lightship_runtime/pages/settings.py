@@ -13,7 +13,7 @@ class PageSettings:
     Attributes:
         model: The model's name, as in /v2/models/NAME.
         version: The model's version, as people named it.
-        description: A sentence or two about the model; Markdown's `code` and blank lines are understood.
+        description: A sentence or two about the model, as plain text; may be empty.
         keys: Whether requests need an API key, sent as `Authorization: Bearer KEY`.
         open_metrics: Whether /metrics is answered without a key all the same.
         streaming: Whether `POST /predict` streams to those who accept text/event-stream or application/x-ndjson.

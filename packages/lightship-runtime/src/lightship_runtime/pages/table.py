@@ -65,7 +65,7 @@ def shell() -> Mapping[str, Page]:
     """Every page by its path that is there before the model is loaded: it shows the phase of loading."""
     folder = Path(__file__).parent / "assets"
     assets = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in _TYPES}
-    paths = {path: name for path, name in _DOCUMENTS.items()}
+    paths = dict(_DOCUMENTS)
     paths |= {f"/assets/{name}": name for name in assets if name not in _DOCUMENTS.values()}
     return {path: _page(_TYPES[Path(name).suffix], assets[name], public=True) for path, name in paths.items()}
 

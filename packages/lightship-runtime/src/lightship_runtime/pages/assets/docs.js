@@ -1,26 +1,28 @@
 // The page that shows the OpenAPI document: every route, its bodies, answers and schemas, for people.
 
-import { base, connect, copy, element, find } from "./page.js";
+import { base, connect, copy, element, find, pretty } from "./page.js";
 import { curl } from "./snippets.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
-const DEEPEST = 6;
+const MOST_VALUES = 8;  // of an enumeration
 let api = {};
 
 connect((document) => {
   api = document;
-  find("about").replaceChildren(...prose(api.info.description ?? ""));
-  find("about").hidden = !api.info.description;
   const groups = api.tags.map((tag) => [tag, operations().filter(({ operation }) => operation.tags.includes(tag.name))]);
-  find("contents").replaceChildren(...groups.flatMap(([tag, all]) => [
-    element("h4", {}, tag.name),
-    ...all.map(({ method, path, operation }) =>
-      element("a", { href: `#${operation.operationId}` }, badge(method), element("span", {}, path))),
-  ]));
-  find("operations").replaceChildren(...groups.flatMap(([tag, all]) => [
-    element("div", { className: "group" }, element("h2", {}, capital(tag.name)), element("p", {}, tag.description)),
-    ...all.map(describe),
-  ]));
+  find("contents").replaceChildren(
+    ...groups.flatMap(([tag, all]) => [element("h4", {}, tag.name), ...all.map(({ method, path, operation }) =>
+      element("a", { href: `#${operation.operationId}` }, badge(method), element("span", {}, path)))]),
+    element("h4", {}, "schemas"), ...Object.keys(api.components.schemas).map(link));
+  find("operations").replaceChildren(
+    ...groups.flatMap(([tag, all]) => [group(capital(tag.name), tag.description), ...all.map(describe)]),
+    group("Schemas", "What bodies and answers are made of."),
+    ...Object.entries(api.components.schemas).map(([name, schema]) =>
+      element("details", { className: "card", id: `schema-${name}` },
+        element("summary", {}, element("code", {}, name), element("span", {}, words(schema).replaceAll("`", ""))),
+        element("div", {}, definition(schema), element("h4", {}, "JSON schema"),
+          element("pre", { className: "code", tabIndex: 0 }, pretty(schema))))),
+    element("p", { className: "about" }, prose(api.info.description)));
   addEventListener("hashchange", unfold);
   unfold();
 });
@@ -31,7 +33,7 @@ function operations() {
 }
 
 function unfold() {
-  const chosen = find(location.hash.slice(1));
+  const chosen = find(decodeURIComponent(location.hash.slice(1)));
   if (!chosen) return;
   chosen.open = true;
   chosen.scrollIntoView();
@@ -42,37 +44,39 @@ function describe({ method, path, operation }, at) {
   return element("details", { className: "card", id: operation.operationId, open: at === 0 && method === "post" },
     element("summary", {}, badge(method), element("code", {}, path), element("span", {}, operation.summary)),
     element("div", {},
-      element("p", {}, prose(operation.description ?? "")),
+      operation.description && element("p", {}, prose(operation.description)),
       operation.security?.length === 0 && api.security && element("p", { className: "hint" }, "Needs no key."),
-      operation.parameters && [element("h4", {}, "Parameters"), parameters(operation.parameters)],
-      body && [element("h4", {}, "Body"), ...medias(body)],
       example(method, path, body),
+      operation.parameters && [element("h4", {}, "Parameters"), parameters(operation.parameters)],
+      body && [element("h4", {}, "Body"), medias(body)],
       element("h4", {}, "Answers"), responses(operation.responses)));
 }
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
 const badge = (method) => element("span", { className: `method ${method}` }, method.toUpperCase());
+const link = (name) => element("a", { href: `#schema-${name}`, className: "schema-name" }, name);
+const group = (title, text) => element("div", { className: "group" }, element("h2", {}, title), element("p", {}, text));
 
 /** A text with `code` in it. */
 function prose(text) {
-  return text.split(/`([^`]*)`/).map((part, at) => at % 2 ? element("code", {}, part) : part);
+  return (text ?? "").split(/`([^`]*)`/).map((part, at) => (at % 2 ? element("code", {}, part) : part));
 }
 
 function parameters(all) {
   return element("dl", { className: "rows" }, all.flatMap((one) => [
     element("dt", {}, one.name),
-    element("dd", {}, element("small", {}, `${one.in}, ${type(one.schema)}${one.required ? ", required" : ""}. `), prose(one.description ?? "")),
+    element("dd", {}, element("small", {}, `${one.in}, `, type(one.schema), one.required ? ", required. " : ". "), prose(one.description)),
   ]));
 }
 
 function medias(content) {
   // Formats of which no more is known than their name share a line.
-  const named = Object.entries(content).filter(([, media]) => media.schema);
+  const known = Object.entries(content).filter(([, media]) => media.schema);
   const bare = Object.keys(content).filter((name) => !content[name].schema);
   return [
-    ...named.flatMap(([name, { schema }]) => [
+    ...known.flatMap(([name, { schema }]) => [
       element("p", { className: "media" }, element("code", {}, name), " ", element("span", { className: "type" }, type(schema))),
-      tree(schema, 0),
+      definition(schema.$ref ? resolved(schema) : schema),
     ]),
     bare.length > 0 && element("p", { className: "media" }, bare.flatMap((name) => [element("code", {}, name), " "])),
   ];
@@ -96,7 +100,7 @@ function example(method, path, content) {
     : `curl ${api.security ? '-H "Authorization: Bearer $API_KEY" ' : ""}${url}`;
   const button = element("button", { type: "button", className: "quiet", onclick: () => copy(text, button) }, "Copy");
   return [
-    element("div", { className: "bar" }, element("h4", {}, "Example"), button),
+    element("div", { className: "bar example" }, element("h4", {}, "Example"), button),
     element("pre", { className: "code", tabIndex: 0 }, text),
   ];
 }
@@ -104,48 +108,46 @@ function example(method, path, content) {
 const named = (schema) => schema.$ref?.split("/").pop();
 const resolved = (schema) => (schema.$ref ? api.components.schemas[named(schema)] : schema);
 
-/** A schema in a few words. */
-function type(given, depth = 0) {
-  const schema = resolved(given);
-  if (given.$ref && (schema.type === "object" || schema.anyOf)) return named(given);
-  if (schema.enum) return schema.enum.slice(0, 8).map((one) => JSON.stringify(one)).join(" | ") + (schema.enum.length > 8 ? " | …" : "");
-  if (schema.anyOf) return schema.anyOf.map((one) => type(one, depth + 1)).join(" or ");
+/** What a schema is about, in a sentence. */
+function words(schema) {
+  if (schema.description) return schema.description;
+  return schema.anyOf?.every(named) ? `One of ${schema.anyOf.map(named).join(", ")}.` : "";
+}
+
+/** A schema in a few words, as nodes and texts; others' names are links to them. */
+function type(schema) {
+  if (schema.$ref) return [link(named(schema))];
+  if (schema.enum) {
+    const more = schema.enum.length > MOST_VALUES ? " | …" : "";
+    return [schema.enum.slice(0, MOST_VALUES).map((one) => JSON.stringify(one)).join(" | ") + more];
+  }
+  if (schema.anyOf) return schema.anyOf.flatMap((one, at) => [at ? " or " : "", ...type(one)]);
   if (schema.type === "array") {
-    const count = schema.minItems === schema.maxItems && schema.minItems ? `${schema.minItems} × ` : "";
-    return depth < DEEPEST ? `list of ${count}${type(schema.items ?? {}, depth + 1)}` : "list";
+    const exact = schema.minItems === schema.maxItems && schema.minItems;
+    return [`list of ${exact ? `${exact} × ` : ""}`, ...type(schema.items ?? {})];
   }
-  return [schema.type ?? "any value"].flat().join(" | ") + (schema.contentEncoding ? ` (${schema.contentEncoding})` : "");
+  return [[schema.type ?? "any value"].flat().join(" | ") + (schema.contentEncoding ? ` in ${schema.contentEncoding}` : "")];
 }
 
-/** What a schema holds, unfolded. */
-function tree(given, depth) {
-  const schema = resolved(given);
-  if (depth > DEEPEST) return null;
+/** What a schema holds: its members, or the forms that it may have. */
+function definition(schema) {
   if (schema.anyOf) {
-    return element("ul", { className: "schema" }, schema.anyOf.map((one) => {
-      const inner = resolved(one);
-      return element("li", {}, element("b", {}, named(one) ?? type(one)), " ",
-        element("span", { className: "type" }, type(inner.anyOf ? inner : { ...inner })), note(inner), inside(inner, depth + 1));
-    }));
+    return element("ul", { className: "schema" }, schema.anyOf.map((one) =>
+      element("li", {}, element("span", { className: "type" }, type(one)), " ", element("small", {}, prose(words(resolved(one)))),
+        one.$ref && members(resolved(one)))));
   }
-  return inside(schema, depth) ?? (schema.description && depth === 0 ? element("p", { className: "hint" }, prose(schema.description)) : null);
+  return members(schema) ?? element("p", { className: "hint" }, prose(schema.description));
 }
 
-function inside(schema, depth) {
-  if (!schema.properties || depth > DEEPEST) return null;
+function members(schema) {
+  if (!schema.properties) return null;
   const required = schema.required ?? [];
   return element("ul", { className: "schema" }, Object.entries(schema.properties).map(([name, one]) => {
-    const inner = resolved(one);
+    const known = one.examples?.[0];
     return element("li", {}, element("code", {}, name), " ",
-      element("span", { className: "type" }, type(one), required.includes(name) ? ", required" : ""), note(inner),
-      !one.$ref && inside(inner, depth + 1));
+      element("span", { className: "type" }, type(one), required.includes(name) ? "" : ", optional"), " ",
+      one.description && element("small", {}, prose(one.description)),
+      known !== undefined && typeof known !== "object" && element("small", { className: "type" }, ` e.g. ${JSON.stringify(known)}`),
+      !one.$ref && members(one));
   }));
-}
-
-function note(schema) {
-  const known = schema.examples?.[0];
-  return [
-    schema.description && element("small", {}, " ", prose(schema.description)),
-    known !== undefined && typeof known !== "object" && element("small", { className: "type" }, ` e.g. ${JSON.stringify(known)}`),
-  ];
 }

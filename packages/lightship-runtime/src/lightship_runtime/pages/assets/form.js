@@ -1,7 +1,7 @@
 // The form for one instance, made of the schema `Instance`. A form has: node, body() -> {type, text | file}, and
-// fill(instance) -> whether it could show that one.
+// fill(instance) -> whether it could show that one, and wrong() -> what must be put right before it is sent, or "".
 
-import { element } from "./page.js";
+import { element, pretty } from "./page.js";
 
 const MOST_FIELDS = 200;
 
@@ -25,7 +25,7 @@ export function makeForm(api, changed) {
   return null;
 }
 
-const json = (instance) => ({ type: "application/json", text: JSON.stringify({ instances: [instance] }, null, 2) });
+const json = (instance) => ({ type: "application/json", text: pretty({ instances: [instance] }) });
 
 function rowForm(columns, instance, changed) {
   const inputs = columns.map(([, cell]) => {
@@ -46,6 +46,12 @@ function rowForm(columns, instance, changed) {
   return {
     node: element("div", { className: "fields" }, fields),
     body: () => json(instance(inputs.map(value))),
+    wrong() {
+      const at = inputs.findIndex((input) => input.validity.badInput);
+      inputs.forEach((input, one) => input.setAttribute("aria-invalid", one === at));
+      inputs[at]?.focus();
+      return at < 0 ? "" : `${columns[at][0]} is not a number.`;
+    },
     fill(row) {
       if (typeof row !== "object" || row === null) return false;
       const values = Array.isArray(row) ? row : columns.map(([name]) => row[name]);
@@ -66,6 +72,7 @@ function textForm(changed) {
   return {
     node: element("label", { className: "field" }, element("span", {}, "Text"), area),
     body: () => json(area.value),
+    wrong: () => "",
     fill(text) {
       if (typeof text === "string") area.value = text;
       return typeof text === "string";
@@ -110,6 +117,7 @@ function fileForm(kind, types, changed) {
     node: drop,
     file: true,
     body: () => file && { type: file.type || types[0], file },
+    wrong: () => "",
     fill: () => false,
   };
 }

@@ -9,7 +9,7 @@ export function element(tag, properties = {}, ...children) {
   for (const [name, value] of Object.entries(properties))
     if (name.includes("-") || name === "role" || name === "for") made.setAttribute(name, value);
     else made[name] = value;
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  made.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
   return made;
 }
 
@@ -21,6 +21,25 @@ export const hasKey = () => key !== "";
 export function ask(path, options = {}) {
   const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
   return fetch(new URL(path, base), { cache: "no-store", credentials: "omit", ...options, headers });
+}
+
+/** JSON for people: lists and objects that fit on a line are on one. */
+export function pretty(value, indent = "") {
+  const line = JSON.stringify(value);
+  if (typeof value !== "object" || value === null || line.length + indent.length <= 72 && !line.includes("[{")) return spaced(value);
+  if (Array.isArray(value) && value.every((one) => typeof one !== "object" || one === null)) return spaced(value);
+  const inner = `${indent}  `;
+  const parts = Array.isArray(value)
+    ? value.map((one) => inner + pretty(one, inner))
+    : Object.entries(value).map(([name, one]) => `${inner}${JSON.stringify(name)}: ${pretty(one, inner)}`);
+  const [open, close] = Array.isArray(value) ? "[]" : "{}";
+  return `${open}\n${parts.join(",\n")}\n${indent}${close}`;
+}
+
+function spaced(value) {
+  if (Array.isArray(value)) return `[${value.map(spaced).join(", ")}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  return `{${Object.entries(value).map(([name, one]) => `${JSON.stringify(name)}: ${spaced(one)}`).join(", ")}}`;
 }
 
 /** Tabs over panels with the IDs `prefix-name`; returns a function that selects one. `allows(name)` may refuse. */
@@ -96,9 +115,10 @@ export async function connect(show) {
       }
       if (response?.ok) {
         const api = await response.json();
-        find("gate").hidden = true;
         find("title").textContent = api.info.title;
         find("version").textContent = `version ${api.info.version}`;
+        find("about").textContent = api.info.summary ?? "";
+        find("about").hidden = !api.info.summary;
         document.title = `${api.info.title}: ${document.title}`;
         show(api);
         shown = true;
@@ -142,12 +162,15 @@ function typedKey(wrong) {
       : "This server answers only with a key. It stays in this page’s memory and is gone when you leave."));
   gate.replaceChildren(form);
   gate.hidden = false;
+  document.querySelector('nav a[href="openapi.json"]').hidden = true;  // a link sends no key
   input.focus();
   return new Promise((resolve) => {
     form.onsubmit = (event) => {
       event.preventDefault();
       key = input.value.trim();
-      if (key) resolve();
+      if (!key) return;
+      gate.hidden = true;
+      resolve();
     };
   });
 }

@@ -1,6 +1,6 @@
 // An answer as people read it: predictions, probabilities as bars, failures in words, parts as they stream in.
 
-import { element } from "./page.js";
+import { element, pretty } from "./page.js";
 
 const MOST_RESULTS = 50;
 const MOST_BARS = 10;
@@ -16,7 +16,7 @@ const REMEDIES = {
 /** Nodes for an answer `{predictions, probabilities, classes}`. */
 export function results(answer) {
   const predictions = answer?.predictions;
-  if (!Array.isArray(predictions)) return [valueNode(answer)];
+  if (!Array.isArray(predictions)) return [valueNode(answer)].flat();
   const nodes = predictions.slice(0, MOST_RESULTS).map((prediction, at) =>
     element("div", { className: "result" },
       predictions.length > 1 && element("p", { className: "number" }, `${at + 1} of ${predictions.length}`),
@@ -38,21 +38,29 @@ export function streamed() {
   const node = element("div", { className: "streamed live", role: "log" });
   return {
     node,
-    add: (part) => node.append(typeof part === "string" ? part : `${JSON.stringify(part)}\n`),
+    add: (part) => node.append(typeof part === "string" ? part : `${pretty(part)}\n`),
     end: () => node.classList.remove("live"),
   };
 }
 
 function valueNode(value) {
-  if (typeof value === "object" && value !== null)
-    return element("pre", { className: "code", tabIndex: 0 }, JSON.stringify(value, null, 2));
-  const text = String(value);
-  return element("p", { className: text.length > 60 ? "value long" : "value" }, text);
+  if (typeof value !== "object" || value === null) {
+    const text = String(value);
+    return element("p", { className: text.length > 60 ? "value long" : "value" }, text);
+  }
+  if (isLabel(value)) return [element("p", { className: "value" }, value.label), bars([value.score], [value.label])];
+  if (Array.isArray(value) && value.length && value.every(isLabel))
+    return bars(value.map(({ score }) => score), value.map(({ label }) => label));
+  if (Array.isArray(value.labels) && Array.isArray(value.scores)) return bars(value.scores, value.labels);
+  return element("pre", { className: "code", tabIndex: 0 }, pretty(value));
 }
 
-function bars(probabilities, classes) {
-  if (!Array.isArray(probabilities) || !probabilities.every((one) => typeof one === "number")) return null;
-  const sorted = probabilities.map((share, at) => [share, String(classes?.[at] ?? at)]).sort((a, b) => b[0] - a[0]);
+/** As classifiers of text and images answer: {label, score} and nothing else. */
+const isLabel = (value) => typeof value?.label === "string" && typeof value.score === "number" && Object.keys(value).length === 2;
+
+function bars(shares, labels) {
+  if (!Array.isArray(shares) || !shares.every((one) => typeof one === "number")) return null;
+  const sorted = shares.map((share, at) => [share, String(labels?.[at] ?? at)]).sort((a, b) => b[0] - a[0]);
   const items = sorted.slice(0, MOST_BARS).map(([share, label]) => {
     const fill = element("i");
     fill.style.width = `${100 * Math.min(1, Math.max(0, share))}%`;

@@ -1,6 +1,6 @@
 // The page that tries the model: form or JSON, the answer, and the same request as code.
 
-import { ask, base, connect, copy, element, find, hasKey, tabs } from "./page.js";
+import { ask, base, connect, copy, element, find, hasKey, pretty, tabs } from "./page.js";
 import { makeForm } from "./form.js";
 import { failure, results, streamed } from "./result.js";
 import { curl, python } from "./snippets.js";
@@ -8,7 +8,7 @@ import { parts } from "./stream.js";
 
 const PATH = "predict";
 let form = null;
-let view = "";
+let view = "";  // form or json
 let running = null;  // the AbortController of the request that runs
 
 const showAnswer = tabs("answer", { result: "Result", json: "JSON" });
@@ -22,20 +22,19 @@ connect((api) => {
   find("probabilities-label").hidden = !probabilities;
   find("probabilities").checked = probabilities;
   find("stream-label").hidden = !streaming;
-  find("about").textContent = api.info.description.split("\n\n").slice(0, -1).join(" ");
-  find("about").hidden = !find("about").textContent;
   const fill = () => {
-    find("json").value = example === undefined ? "" : JSON.stringify(example, null, 2);
+    find("json").value = example === undefined ? "" : pretty(example);
     form?.fill(example?.instances?.[0]);
     refresh();
   };
   find("reset").hidden = example === undefined;
   find("reset").onclick = fill;
-  if (form) find("ask-form").replaceChildren(form.node);
+  find("ask-form").replaceChildren(form?.node ?? "");
   fill();
   if (form) tabs("ask", { form: "Form", json: "JSON" }, changeView);
   else tabs("ask", { json: "JSON" }, changeView);
   find("send").disabled = false;
+  find("code").hidden = false;
 });
 
 /** From form to JSON the body goes along; back only where it is one instance that the form can show. */
@@ -108,8 +107,10 @@ find("stop").onclick = () => running?.abort();
 async function send() {
   const now = request();
   if (running || find("send").disabled) return;
-  if (!now) return show(failure(0, "Choose a file first."));
+  const wrong = view === "form" ? form?.wrong() : "";
+  if (!now || wrong) return show(failure(0, wrong || "Choose a file first."));
   running = new AbortController();
+  const slow = setTimeout(() => { find("stop").hidden = false; }, 250);
   busy(true);
   const started = performance.now();
   try {
@@ -128,6 +129,7 @@ async function send() {
       : failure(0, "The server cannot be reached. Is it still running?"));
   } finally {
     running = null;
+    clearTimeout(slow);
     busy(false);
   }
 }
@@ -135,7 +137,7 @@ async function send() {
 function busy(on) {
   find("answer").setAttribute("aria-busy", on);
   find("send").disabled = on;
-  find("stop").hidden = !on;
+  if (!on) find("stop").hidden = true;
 }
 
 function show(...nodes) {
@@ -169,7 +171,7 @@ function showWhole(response, text, started) {
   let answer;
   try {
     answer = JSON.parse(text);
-    find("answer-json").firstChild.textContent = JSON.stringify(answer, null, 2);
+    find("answer-json").firstChild.textContent = pretty(answer);
   } catch {
     find("answer-json").firstChild.textContent = text;
   }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lightship_runtime.engines.engine import Signature
 from lightship_runtime.pages import inference, schema
 from lightship_runtime.pages.known import known_body, known_csv, known_instance
@@ -11,8 +13,8 @@ from lightship_runtime.pages.settings import PageSettings
 CSV, NPY = "text/csv", "application/x-npy"
 ARROW = ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file")
 _STREAMS = {
-    "text/event-stream": "Each part of the answer as an event, `data: JSON`; `event: end` is the last one. Where the "
-    "model fails midway: `event: error` with an `Error`.",
+    "text/event-stream": "Each part of the answer as an event, `data: JSON`; `event: done` is the last. Where the "
+    "model fails midway it is `event: error`, with an `Error`.",
     "application/x-ndjson": "Each part of the answer as a line of JSON; an `Error` where the model fails midway.",
 }
 _MIB = 1 << 20
@@ -30,6 +32,10 @@ _ERRORS = {
     503: "The model is loading, the server is stopping, or the process that had the request has died.",
     504: "The answer was not there before the request's deadline.",
 }
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `Authorization: Bearer KEY`."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same in another header."},
+}
 _RETRY = {
     "Retry-After": {
         "description": "Seconds to wait before the next attempt.",
@@ -37,16 +43,18 @@ _RETRY = {
     }
 }
 _CHALLENGE = {"WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}}}
-_ROUTES = "An unknown path is answered with 404, another method with 405 and `Allow`; both with an `Error`."
+_ANYWHERE = (
+    "Every error is an `Error`. Anywhere may come: 404 for an unknown path, 405 for another method, 400 for what is "
+    "not valid HTTP, 408 for a request that does not arrive in time, 413 and 431 for a body or head too large."
+)
 
 
 def openapi_document(signature: Signature, settings: PageSettings) -> Schema:
     """The document as JSON values."""
     example = known_instance(signature, settings.request)
     paths: Schema = {"/predict": {"post": _predict(signature, settings)}}
-    for path, words in _HEALTH.items():
-        paths[path] = {"get": _health(words, path, settings)}
-    paths.setdefault(settings.health, {"get": _health(_HEALTH["/health"], settings.health, settings)})
+    for path, summary in {settings.health: _HEALTH["/health"], **_HEALTH}.items():
+        paths[path] = {"get": _health(path, summary)}
     if settings.metrics:
         paths["/metrics"] = {"get": _metrics(settings)}
     schemas = {
@@ -65,7 +73,7 @@ def openapi_document(signature: Signature, settings: PageSettings) -> Schema:
             "title": settings.model,
             "version": settings.version,
             **({"summary": settings.description} if settings.description else {}),
-            "description": _ROUTES,
+            "description": _ANYWHERE,
         },
         "tags": [
             {"name": "predictions", "description": "Ask the model."},
@@ -84,10 +92,8 @@ def openapi_document(signature: Signature, settings: PageSettings) -> Schema:
     if settings.inference:
         document["tags"].append(inference.TAG)
     if settings.keys:
-        components["securitySchemes"] = {
-            "key": {"type": "http", "scheme": "bearer", "description": "An API key: `Authorization: Bearer KEY`."}
-        }
-        document["security"] = [{"key": []}]
+        components["securitySchemes"] = _SCHEMES
+        document["security"] = [{name: []} for name in _SCHEMES]
     return document
 
 
@@ -118,16 +124,25 @@ def _predict(signature: Signature, settings: PageSettings) -> Schema:
             **errors(settings, *(status for status in _ERRORS if status != 401)),
         },
     }
+    parameters = []
     if signature.probabilities:
-        operation["parameters"] = [
-            {
-                "name": "predict_proba",
-                "in": "query",
-                "schema": {"type": "boolean", "default": False},
-                "description": "Whether to answer with one probability per class as well.",
-            }
-        ]
+        words = "Whether to answer with one probability per class as well."
+        parameters.append(_flag("predict_proba", words))
+    if settings.streaming:
+        words = "Whether to answer in parts, as they come: the same as `Accept: text/event-stream`."
+        parameters.append(_flag("stream", words))
+    if parameters:
+        operation["parameters"] = parameters
     return operation
+
+
+def _flag(name: str, description: str) -> Schema:
+    return {
+        "name": name,
+        "in": "query",
+        "schema": {"type": "boolean", "default": False},
+        "description": description,
+    }
 
 
 def _bodies(signature: Signature, settings: PageSettings) -> Schema:
@@ -185,36 +200,34 @@ _ERROR: Schema = {
 _STATUS: Schema = {
     "type": "object",
     "properties": {
-        "status": {"type": "string", "description": "Such as ready, loading, draining or live."},
-        "phase": {"type": "string", "description": "What is being done while the status is loading."},
+        "status": {"enum": ["starting", "ready", "recovering", "draining", "live"]},
+        "phase": {"type": "string", "description": "What is being done before it is ready, where no key is needed."},
+        "done": {"type": "number", "minimum": 0, "maximum": 1, "description": "How much of the phase, where known."},
     },
     "required": ["status"],
     "description": "How the server is.",
-    "examples": [{"status": "ready"}],
+    "examples": [{"status": "ready"}, {"status": "starting", "phase": "load", "done": 0.62}],
 }
 _HEALTH = {
-    "/health": ("ready", "Whether the model answers: 200 only then."),
-    "/readyz": ("ready", "The same, by the name that Kubernetes' own servers use."),
-    "/startupz": ("started", "Whether the model has been loaded: 200 from then on."),
-    "/livez": ("live", "Whether the server lives, be the model ready or not."),
+    "/health": "Whether the model answers: 200 only then",
+    "/readyz": "The same, by the name that Kubernetes' own servers use",
+    "/startupz": "Whether the model has been loaded: 200 from then on",
+    "/livez": "Whether the server lives, be the model ready or not",
 }
 
 
-def _health(words: tuple[str, str], path: str, settings: PageSettings) -> Schema:
-    word, sentence = words
+def _health(path: str, summary: str) -> Schema:
     content = {"application/json": {"schema": ref("Health")}}
-    operation: Schema = {
-        "operationId": f"health_{path.strip('/').replace('/', '_').replace('-', '_')}",
+    responses = {"200": {"description": "Yes.", "content": content}}
+    if path != "/livez":
+        responses["503"] = {"description": "No, and what is being done about it.", "content": content}
+    return {
+        "operationId": f"health_{re.sub('[^A-Za-z0-9]+', '_', path.strip('/'))}",
         "tags": ["health"],
-        "summary": sentence,
-        "responses": {"200": {"description": f"It is {word}.", "content": content}},
+        "summary": summary,
+        "responses": responses,
+        "security": [],
     }
-    if word == "live":
-        operation["security"] = []
-        return operation
-    operation["responses"]["503"] = {"description": f"It is not {word}; the phase says why.", "content": content}
-    operation["responses"].update(errors(settings))
-    return operation
 
 
 def _metrics(settings: PageSettings) -> Schema:

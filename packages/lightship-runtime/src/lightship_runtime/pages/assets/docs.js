@@ -11,16 +11,16 @@ connect((document) => {
   api = document;
   const groups = api.tags.map((tag) => [tag, operations().filter(({ operation }) => operation.tags.includes(tag.name))]);
   find("contents").replaceChildren(
-    ...groups.flatMap(([tag, all]) => [element("h4", {}, tag.name), ...all.map(({ method, path, operation }) =>
+    ...groups.flatMap(([tag, all]) => [caption("h2", tag.name), ...all.map(({ method, path, operation }) =>
       element("a", { href: `#${operation.operationId}` }, badge(method), element("span", {}, path)))]),
-    element("h4", {}, "schemas"), ...Object.keys(api.components.schemas).map(link));
+    caption("h2", "schemas"), ...Object.keys(api.components.schemas).map(link));
   find("operations").replaceChildren(
     ...groups.flatMap(([tag, all]) => [group(capital(tag.name), tag.description), ...all.map(describe)]),
     group("Schemas", "What bodies and answers are made of."),
     ...Object.entries(api.components.schemas).map(([name, schema]) =>
       element("details", { className: "card", id: `schema-${name}` },
         element("summary", {}, element("code", {}, name), element("span", {}, words(schema).replaceAll("`", ""))),
-        element("div", {}, definition(schema), element("h4", {}, "JSON schema"),
+        element("div", {}, definition(schema), caption("h3", "JSON schema"),
           element("pre", { className: "code", tabIndex: 0 }, pretty(schema))))),
     element("p", { className: "about" }, prose(api.info.description)));
   addEventListener("hashchange", unfold);
@@ -47,12 +47,13 @@ function describe({ method, path, operation }, at) {
       operation.description && element("p", {}, prose(operation.description)),
       operation.security?.length === 0 && api.security && element("p", { className: "hint" }, "Needs no key."),
       example(method, path, body),
-      operation.parameters && [element("h4", {}, "Parameters"), parameters(operation.parameters)],
-      body && [element("h4", {}, "Body"), medias(body)],
-      element("h4", {}, "Answers"), responses(operation.responses)));
+      operation.parameters && [caption("h3", "Parameters"), parameters(operation.parameters)],
+      body && [caption("h3", "Body"), medias(body)],
+      caption("h3", "Answers"), responses(operation.responses)));
 }
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
+const caption = (tag, text) => element(tag, { className: "caption" }, text);
 const badge = (method) => element("span", { className: `method ${method}` }, method.toUpperCase());
 const link = (name) => element("a", { href: `#schema-${name}`, className: "schema-name" }, name);
 const group = (title, text) => element("div", { className: "group" }, element("h2", {}, title), element("p", {}, text));
@@ -100,7 +101,7 @@ function example(method, path, content) {
     : `curl ${api.security ? '-H "Authorization: Bearer $API_KEY" ' : ""}${url}`;
   const button = element("button", { type: "button", className: "quiet", onclick: () => copy(text, button) }, "Copy");
   return [
-    element("div", { className: "bar example" }, element("h4", {}, "Example"), button),
+    element("div", { className: "bar example" }, caption("h3", "Example"), button),
     element("pre", { className: "code", tabIndex: 0 }, text),
   ];
 }

@@ -136,9 +136,9 @@ async function probe() {
     const response = await ask("readyz");
     if (response.status === 401 || response.status === 403) return { refused: true };
     if (response.ok) return { ready: true, words: "Ready" };
-    const { status, phase } = await response.json().catch(() => ({}));
+    const { status, phase, done } = await response.json().catch(() => ({}));
     const words = String(phase || status || `Not ready (${response.status})`);
-    return { words: words[0].toUpperCase() + words.slice(1) };
+    return { words: words[0].toUpperCase() + words.slice(1) + (done ? ` ${Math.round(100 * done)} %` : "") };
   } catch {
     return { gone: true, words: "Not reachable" };
   }

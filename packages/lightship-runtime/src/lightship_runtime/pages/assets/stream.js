@@ -9,7 +9,7 @@ export async function* parts(response) {
     if (!events) {
       if (line.trim()) yield read(line, "");
     } else if (line === "") {
-      if (event === "end" || data[0] === "[DONE]") return;
+      if (event === "done" || data[0] === "[DONE]") return;
       if (data.length) yield read(data.join("\n"), event);
       event = "";
       data = [];

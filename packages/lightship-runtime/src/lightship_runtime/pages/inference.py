@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from lightship_runtime.engines.engine import Signature, TensorSpec
 from lightship_runtime.pages.known import known_instance
-from lightship_runtime.pages.schema import Schema, ref
+from lightship_runtime.pages.schema import BINARY, Schema, ref
 from lightship_runtime.pages.settings import PageSettings
 
 TAG = {"name": "inference protocol", "description": "The Open Inference Protocol v2, as KServe's clients speak it."}
@@ -142,13 +142,13 @@ def _infer(signature: Signature, settings: PageSettings, errors: Callable[..., S
         "tags": [TAG["name"]],
         "summary": "Predict from tensors",
         "parameters": [length],
-        "requestBody": {"required": True, "content": {"application/json": json, "application/octet-stream": {}}},
+        "requestBody": {"required": True, "content": {"application/json": json, "application/octet-stream": BINARY}},
         "responses": {
             "200": {
                 "description": "A tensor for each output.",
                 "content": {
                     "application/json": {"schema": ref("InferAnswer")},
-                    "application/octet-stream": {},
+                    "application/octet-stream": BINARY,
                 },
             },
             **errors(settings, 400, 406, 408, 413, 415, 429, 500, 503, 504),

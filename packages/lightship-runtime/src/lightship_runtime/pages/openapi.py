@@ -155,12 +155,12 @@ def _bodies(signature: Signature, settings: PageSettings) -> Schema:
         bodies["text/plain"] = {"schema": {"type": "string", "minLength": 1, "description": "One text."}}
     if signature.kind in schema.FILES:
         for kind in schema.FILES[signature.kind]:
-            bodies[kind] = {}
+            bodies[kind] = schema.BINARY
         bodies["multipart/form-data"] = {
             "schema": {
                 "type": "object",
                 "description": "A file for each instance.",
-                "properties": {"file": {"type": "array", "minItems": 1, "items": {"contentMediaType": "*/*"}}},
+                "properties": {"file": {"type": "array", "minItems": 1, "items": schema.BINARY["schema"]}},
                 "required": ["file"],
             }
         }
@@ -169,9 +169,9 @@ def _bodies(signature: Signature, settings: PageSettings) -> Schema:
         if example := known_csv(signature, settings.request):
             bodies[CSV]["example"] = example
     if signature.kind in ("rows", "tensor") and "npy" in settings.formats:
-        bodies[NPY] = {}
+        bodies[NPY] = schema.BINARY
     if signature.rows and "arrow" in settings.formats:
-        bodies.update({kind: {} for kind in ARROW})
+        bodies.update(dict.fromkeys(ARROW, schema.BINARY))
     return bodies
 
 
@@ -181,9 +181,9 @@ def _answers(settings: PageSettings) -> Schema:
         words = "A header line, then a line for each instance: `prediction`, and `probability_CLASS` where asked for."
         answers[CSV] = {"schema": {"type": "string", "description": words}}
     if "npy" in settings.formats:
-        answers[NPY] = {}
+        answers[NPY] = schema.BINARY
     if "arrow" in settings.formats:
-        answers.update({kind: {} for kind in ARROW})
+        answers.update(dict.fromkeys(ARROW, schema.BINARY))
     if settings.streaming:
         for kind, words in _STREAMS.items():
             answers[kind] = {"schema": {"type": "string", "description": words}}
@@ -222,7 +222,7 @@ def _health(path: str, summary: str) -> Schema:
     if path != "/livez":
         responses["503"] = {"description": "No, and what is being done about it.", "content": content}
     return {
-        "operationId": f"health_{re.sub('[^A-Za-z0-9]+', '_', path.strip('/'))}",
+        "operationId": re.sub("[^A-Za-z0-9]+", "_", path.strip("/")),
         "tags": ["health"],
         "summary": summary,
         "responses": responses,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from lightship_runtime.engines.engine import Signature, TensorSpec
@@ -11,6 +11,8 @@ Schema: TypeAlias = dict[str, Any]
 
 IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
 SOUNDS = ("audio/wav", "audio/flac", "audio/mpeg", "audio/ogg")
+# No schema at all would be OpenAPI 3.1's way to say it, but generators of clients know this one.
+BINARY: Mapping[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 FILES = {"image": IMAGES, "audio": SOUNDS}  # by the signature's kind
 
 _WHOLE = {
@@ -99,13 +101,18 @@ def answer(signature: Signature) -> dict[str, Schema]:
         }
     }
     if signature.probabilities:
+        share: Schema = {"type": ["number", "null"]}
+        shares = {
+            "anyOf": [share, {"type": "array", "items": share}],
+            "description": "A list for each of several outputs.",
+        }
         properties["probabilities"] = {
             "type": "array",
-            "items": {"type": "array", "items": {"type": ["number", "array", "null"]}},
+            "items": {"type": "array", "items": shares},
             "description": "Where asked for: per instance one probability for each class.",
         }
         properties["classes"] = {
-            "type": ["array", "null"],
+            "type": "array",
             "items": {},
             "description": "The classes that the probabilities belong to, in order.",
         }

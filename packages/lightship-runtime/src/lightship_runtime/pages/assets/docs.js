@@ -71,9 +71,9 @@ function parameters(all) {
 }
 
 function medias(content) {
-  // Formats of which no more is known than their name share a line.
-  const known = Object.entries(content).filter(([, media]) => media.schema);
-  const bare = Object.keys(content).filter((name) => !content[name].schema);
+  // Formats of which there is no more to say than their name share a line.
+  const known = Object.entries(content).filter(([, { schema }]) => schema.format !== "binary");
+  const bare = Object.keys(content).filter((name) => content[name].schema.format === "binary");
   return [
     ...known.flatMap(([name, { schema }]) => [
       element("p", { className: "media" }, element("code", {}, name), " ", element("span", { className: "type" }, type(schema))),

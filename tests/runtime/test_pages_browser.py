@@ -341,7 +341,7 @@ def test_while_the_model_loads_the_phase_is_shown(
 ) -> None:
     at = visit(iris, settings, ready=False)
     page = at.open()
-    expect(page.get_by_role("status")).to_contain_text("Load 62 %")
+    expect(page.get_by_role("status")).to_contain_text("Loading the model 62 %")
     expect(page.get_by_role("button", name="Predict")).to_be_disabled()
     at.site.ready = True
     expect(page.get_by_role("status")).to_have_text("Ready")
@@ -496,7 +496,7 @@ def test_nor_does_anything_where_something_is_missing_or_wrong(
     expect(page.get_by_label("API key")).to_be_visible()
     _check_access(page)
     page = visit(iris, settings, ready=False, look=look).open()
-    expect(page.get_by_role("status")).to_contain_text("Load")
+    expect(page.get_by_role("status")).to_contain_text("Loading")
     _check_access(page)
     at = visit(Speller(), PageSettings("speller", streaming=True), look=look)
     page = at.open()

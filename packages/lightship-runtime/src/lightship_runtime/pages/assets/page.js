@@ -13,6 +13,12 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+// What the server says that it is busy with, before it is ready.
+const PHASES = {
+  starting: "Starting", import: "Importing libraries", load: "Loading the model", "warm-up": "Warming up",
+  restarting: "Restarting", recovering: "Restarting", draining: "Stopping",
+};
+
 let key = "";  // in memory only: gone with the page
 
 export const hasKey = () => key !== "";
@@ -137,8 +143,8 @@ async function probe() {
     if (response.status === 401 || response.status === 403) return { refused: true };
     if (response.ok) return { ready: true, words: "Ready" };
     const { status, phase, done } = await response.json().catch(() => ({}));
-    const words = String(phase || status || `Not ready (${response.status})`);
-    return { words: words[0].toUpperCase() + words.slice(1) + (done ? ` ${Math.round(100 * done)} %` : "") };
+    const words = PHASES[phase] ?? PHASES[status] ?? String(phase ?? status ?? `Not ready (${response.status})`);
+    return { words: words + (done ? ` ${Math.round(100 * done)} %` : "") };
   } catch {
     return { gone: true, words: "Not reachable" };
   }

@@ -60,6 +60,7 @@ def test_the_key_depends_on_the_python() -> None:
 def test_it_holds_the_package_and_nothing_else(site: Path) -> None:
     source = Path(lightship_runtime.__file__).parent
     wanted = {path.relative_to(source).as_posix() for path in source.rglob("*.py")} | {"py.typed"}
+    wanted |= {path.relative_to(source).as_posix() for path in (source / "pages/assets").iterdir()}
     found = {
         path.relative_to(site / "lightship_runtime").as_posix()
         for path in site.rglob("*")

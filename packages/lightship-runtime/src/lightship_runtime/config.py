@@ -96,6 +96,8 @@ class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         head_timeout: Seconds that a client may take to send a request's head; after it the answer is 408.
         body_timeout: Seconds that a client may take to send its body; after it the answer is 408.
         pages: Whether there is a page to try the model in a browser, and a description of the API.
+        pages_open: Whether they are answered without an API key, which the page then asks for; the description of
+            the model's API is not.
         cors: Origins whose pages may ask from a browser, such as https://example.org; "*" for all.
         access_log: Which requests are logged: all, those that ended with a 5xx status, or none.
         metrics_open: Whether /metrics is answered without an API key.
@@ -124,6 +126,7 @@ class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     head_timeout: Positive = 10.0
     body_timeout: Positive = 30.0
     pages: bool = True
+    pages_open: bool = False
     cors: tuple[Annotated[str, msgspec.Meta(pattern=r"^(\*|https?://[!-~]+)$", max_length=300)], ...] = ()
     access_log: Literal["all", "errors", "off"] = "errors"
     metrics_open: bool = False

@@ -77,6 +77,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
         batches: Whether a `Work` may hold several calls.
         streams: Whether it can answer in parts.
         signature: Of the model, as JSON.
+        golden: The body of the golden request, where there is one.
         phases: Seconds that each phase of the start took.
         shared: Whether the model's memory is shared with the other workers.
     """
@@ -87,6 +88,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     batches: bool
     streams: bool
     signature: bytes
+    golden: bytes | None
     phases: dict[str, float]
     shared: bool
 

@@ -28,10 +28,9 @@ class AccessLog:
         self._number = 0
 
     def note(self, request: Request, route: str, seconds: float) -> None:
-        """Note a request that has its answer. A health check's 503 is an answer, not an error."""
-        if request.status < self._from or (
-            self._from and request.route is not None and request.route.open
-        ):  # a client that went away has no status, and is logged with all only
+        """Note a request that has its answer."""
+        found = request.route
+        if request.status < self._from or (self._from and found is not None and found.open and found.quiet):
             return
         if len(self._lines) >= _HELD:
             self._dropped += 1

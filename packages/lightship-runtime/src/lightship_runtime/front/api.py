@@ -4,6 +4,7 @@
     GET  /health      200 when ready, else 503 with the phase; also /readyz, and /startupz for the start alone
     GET  /livez       200 while the process runs, without a key
     GET  /metrics     for Prometheus
+    GET  /            a page to try the model; /docs and /openapi.json describe all of this
 
 Errors are `{"error": "..."}` with a 4xx or 5xx status, and tell nothing of the server's inside.
 """
@@ -23,6 +24,7 @@ from lightship_runtime.front.auth import Keys
 from lightship_runtime.front.cors import Cors
 from lightship_runtime.front.dispatch import Dispatcher, Overloaded, Pending
 from lightship_runtime.front.inference import InferenceProtocol
+from lightship_runtime.front.page_routes import Pages
 from lightship_runtime.front.request import Request
 from lightship_runtime.front.routes import Route, Routes
 from lightship_runtime.front.state import State
@@ -69,6 +71,7 @@ class Api:
                 Route(("GET",), "/startupz", self._started, open=True),
                 Route(("GET",), "/livez", self._live, open=True),
                 Route(("GET",), "/metrics", self._metrics_text, open=config.metrics_open),
+                *Pages(config, state, keys=bool(keys)).routes(),
                 *InferenceProtocol(config.name, state, self.model, self._infer).routes(),
             ]
         )

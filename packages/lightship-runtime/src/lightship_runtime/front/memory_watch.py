@@ -37,7 +37,7 @@ class MemoryWatch:
                 level="warning",
                 used=memory.used,
                 limit=memory.limit,
-                message="The kernel ends the process with the model when the limit is reached. Give the container more "
+                message="The kernel ends the process with the model at the limit. Give the container more "
                 "memory, or serve with fewer workers, smaller batches or a shorter queue.",
             )
         elif memory.share < CALM:

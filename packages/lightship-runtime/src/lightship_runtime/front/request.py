@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 REASONS = {
     200: b"OK",
+    304: b"Not Modified",
     400: b"Bad Request",
     401: b"Unauthorized",
     403: b"Forbidden",

@@ -19,6 +19,7 @@ class Route:
         path: As clients send it. A last part `*` stands for anything, slashes as well.
         handler: Answers the request, now or later.
         open: Whether no key is asked for.
+        quiet: Whether errors of an open route are left out of the access log: a health check's 503 is an answer.
         name: In metrics, so that paths from outside do not become names of series.
     """
 
@@ -26,6 +27,7 @@ class Route:
     path: str
     handler: Handler
     open: bool = False
+    quiet: bool = True
 
     @property
     def name(self) -> str:

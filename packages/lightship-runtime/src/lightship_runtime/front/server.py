@@ -25,6 +25,7 @@ from lightship_runtime.front.api import Api
 from lightship_runtime.front.auth import Keys
 from lightship_runtime.front.connection import Connection, Settings
 from lightship_runtime.front.dispatch import Dispatcher, Link
+from lightship_runtime.front.grpc import GrpcPort
 from lightship_runtime.front.memory_watch import MemoryWatch
 from lightship_runtime.front.metrics import Metrics
 from lightship_runtime.front.state import State
@@ -103,10 +104,13 @@ class _Front:
         server = await loop.create_server(
             lambda: Connection(settings), sock=self._listener, backlog=BACKLOG, ssl=tls_context(config)
         )
+        grpc = GrpcPort(config, self._state, dispatcher, metrics, self._keys, api.model)
+        if config.grpc_port is not None:
+            await grpc.start()
         self._log.event("listening", port=config.port, seconds=self._since_start())
         clock = loop.create_task(self._clock())
         await self._stop.wait()
-        await self._drain(server)
+        await asyncio.gather(self._drain(server), grpc.stop(config.grace))
         clock.cancel()
         self._log.event("stopped", unfinished=dispatcher.unfinished)
         return 0
@@ -148,6 +152,8 @@ class _Front:
         state = self._state
         state.wanted = hello.workers
         state.signature = hello.signature
+        state.streams = hello.streams
+        state.golden = hello.golden
         for name, seconds in hello.phases.items():
             state.phases[name] = max(state.phases.get(name, 0.0), seconds)
         link = Link(self._dispatcher, hello.pid, hello.slots)

@@ -17,6 +17,8 @@ class State:
         started: Whether all have been there at some time.
         draining: Whether the server is on its way out.
         signature: Of the model, as JSON; None until a worker has said it.
+        streams: Whether it can answer in parts.
+        golden: A body that it is known to answer, as JSON; None where there is none.
         phases: Seconds that each phase of the start took.
     """
 
@@ -27,6 +29,8 @@ class State:
     started: bool = False
     draining: bool = False
     signature: bytes | None = None
+    streams: bool = False
+    golden: bytes | None = None
     phases: dict[str, float] = field(default_factory=dict)
 
     @property

@@ -23,8 +23,8 @@ import msgspec
 from lightship_runtime.config import Config
 from lightship_runtime.engines import Engine, find_engine
 from lightship_runtime.errors import CrashLoop, StartError
-from lightship_runtime.frames import Hello, Phase, encode
-from lightship_runtime.host.loading import Loaded, golden_of, load, warm_up
+from lightship_runtime.frames import BIRTH_LIMIT, Hello, Phase, encode
+from lightship_runtime.host.loading import Loaded, load, warm_up
 from lightship_runtime.host.worker import Worker
 from lightship_runtime.log import Log, log_warnings
 from lightship_runtime.supervisor import end_with_parent, leave
@@ -96,9 +96,8 @@ class _Host:
         def child(told: Callable[[], None]) -> None:
             set_threads(self._environ, self._threads)
             loaded.engine.set_threads(self._threads)
-            golden = golden_of(self._config, self._app)
-            if golden is not None:
-                warm_up(loaded.answering, golden, self._config, self._log)
+            if loaded.golden is not None:
+                warm_up(loaded.answering, loaded.golden, self._config, self._log)
             told()
             self._serve(loaded, shared=True)
 
@@ -195,6 +194,7 @@ class _Host:
             engine.batches and self._config.batch > 1,
             engine.streams,
             _signature(engine),
+            loaded.golden.body if loaded.golden is not None and len(loaded.golden.body) < BIRTH_LIMIT // 4 else None,
             loaded.phases,
             shared,
         )

@@ -30,12 +30,14 @@ class Loaded:
     Attributes:
         engine: The model.
         answering: Answers calls with it.
+        golden: The golden request, where there is one.
         phases: Seconds that importing, loading and warming up took.
     """
 
-    def __init__(self, engine: Engine, answering: Answering, phases: dict[str, float]) -> None:
+    def __init__(self, engine: Engine, answering: Answering, golden: Golden | None, phases: dict[str, float]) -> None:
         self.engine = engine
         self.answering = answering
+        self.golden = golden
         self.phases = phases
 
 
@@ -61,12 +63,7 @@ def load(config: Config, app: Path, threads: int, log: Log, announce: Announce) 
     if golden is not None:
         with _phase("warm-up", phases, log, announce):
             warm_up(answering, golden, config, log)
-    return Loaded(engine, answering, phases)
-
-
-def golden_of(config: Config, app: Path) -> Golden | None:
-    """The golden request, where there is one. Raises StartError."""
-    return _golden(app / config.golden) if config.golden else None
+    return Loaded(engine, answering, golden, phases)
 
 
 def warm_up(answering: Answering, golden: Golden, config: Config, log: Log) -> None:

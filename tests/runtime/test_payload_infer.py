@@ -324,7 +324,10 @@ def test_several_outputs_have_their_own_names_and_types() -> None:
     assert refusal(call(inputs, [InferRequestedOutput("secret")]), PAIR).status == 400
 
 
-@pytest.mark.parametrize("predictions", [[{"label": "a"}, {"other": 1}], [None, "a"], [[1], [2, 3]], [2**70, 1]])
+@pytest.mark.parametrize(
+    "predictions",
+    [[{"label": "a"}, {"other": 1}], [{"label": "a"}, {"label": "b"}], [None, "a"], [[1], [2, 3]], [2**70, 1]],
+)
 @pytest.mark.parametrize("binary", [False, True])
 def test_what_is_no_tensor_is_sent_as_json_texts(predictions: list[Any], binary: bool) -> None:
     asked = call([tensor("x", numpy.ones((2, 2)))], [InferRequestedOutput("predictions", binary_data=binary)])

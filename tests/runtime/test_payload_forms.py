@@ -525,7 +525,7 @@ def test_no_format_is_imported_before_it_is_needed() -> None:
 
 def test_an_image_without_the_libraries_still_speaks_json_and_csv(monkeypatch: pytest.MonkeyPatch) -> None:
     body = npy(numpy.ones((1, 2)))
-    for name in HEAVY:
+    for name in (*HEAVY, "google.protobuf.message"):
         monkeypatch.setitem(sys.modules, name, None)
     for accept, answered in (("", "application/json"), (f"{NPY}, {STREAM}, text/csv;q=0.1", "text/csv")):
         answer = encode(ask(b"[1, 2]", "application/json", ROWS, accept), Prediction([1]), ROWS)

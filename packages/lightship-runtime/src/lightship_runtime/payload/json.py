@@ -177,12 +177,15 @@ def _instances(content: Any, signature: Signature) -> list[Any]:
 
 
 def _is_one(content: list[Any], signature: Signature) -> bool:
-    """Whether a list is one instance. A list of numbers is, and so is one of any scalars where rows are taken."""
+    """Whether a list is one instance. A list of numbers is, and so is one of any scalars where rows are taken.
+
+    Of a tensor with more dimensions than that of the instances, the depth of the lists tells.
+    """
     if not content:
         return False
     if signature.rows:
         return not any(isinstance(value, (list, dict)) for value in content)
-    if signature.kind == "tensor" and len(signature.inputs) == 1:
+    if signature.kind == "tensor" and len(signature.inputs) == 1 and len(signature.inputs[0].shape) > 1:
         depth, value = 0, content
         while isinstance(value, list) and value:
             depth, value = depth + 1, value[0]

@@ -37,7 +37,11 @@ def read(body: bytes, signature: Signature) -> Content:
     array = _array(body)
     if signature.rows and array.ndim == 1:
         array = array.reshape(1, -1)
-    elif len(signature.inputs) == 1 and array.ndim == len(signature.inputs[0].shape) - 1:
+    if (
+        signature.kind == "tensor"
+        and len(signature.inputs) == 1
+        and 0 < array.ndim == len(signature.inputs[0].shape) - 1
+    ):
         array = array[None]
     if array.ndim == 0:
         raise RequestError("The array has no dimension for the instances.")

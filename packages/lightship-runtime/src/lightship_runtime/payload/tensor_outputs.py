@@ -26,10 +26,10 @@ _FAMILIES = {"FP": float, "BF": float, "IN": int, "UI": int}
 
 
 def known_names(signature: Signature) -> tuple[str, str]:
-    """What the predictions and the probabilities of this model are called."""
-    outputs = signature.outputs
-    first = outputs[0].name if outputs else PREDICTIONS
-    return first, outputs[1].name if signature.probabilities and len(outputs) > 1 else PROBABILITIES
+    """What the (first of the) predictions and the probabilities of this model are called."""
+    names = [one.name for one in signature.outputs]
+    unnamed = signature.probabilities and len(names) == 2 and PROBABILITIES not in names
+    return names[0] if names else PREDICTIONS, names[1] if unnamed else PROBABILITIES
 
 
 def is_probabilities(name: str, signature: Signature) -> bool:
@@ -49,8 +49,9 @@ def is_known(name: str, signature: Signature) -> bool:
 
 def outputs_of(prediction: Prediction, signature: Signature) -> list[Tensor]:
     """All outputs, the predictions first."""
-    specs = {one.name: one for one in signature.outputs}
     first, second = known_names(signature)
+    specs = {one.name: one for one in signature.outputs}
+    scores = specs.pop(second, None)
     predictions = prediction.predictions
     tensors = []
     if isinstance(predictions, list) and _are_outputs(predictions, specs):
@@ -58,7 +59,7 @@ def outputs_of(prediction: Prediction, signature: Signature) -> list[Tensor]:
     else:
         tensors = [_tensor(first, predictions, specs.get(first))]
     if prediction.probabilities is not None:
-        tensors.append(_tensor(second, prediction.probabilities, specs.get(second)))
+        tensors.append(_tensor(second, prediction.probabilities, scores))
     return tensors
 
 
@@ -77,7 +78,7 @@ def selected(tensors: Sequence[Tensor], wanted: Sequence[str], signature: Signat
 
 
 def _are_outputs(predictions: list[Any], specs: Mapping[str, TensorSpec]) -> bool:
-    """Whether each prediction is an object with the model's outputs as its members."""
+    """Whether each prediction is an object with the model's outputs (all but the probabilities) as its members."""
     return len(specs) > 1 and all(isinstance(one, dict) and one.keys() == specs.keys() for one in predictions)
 
 

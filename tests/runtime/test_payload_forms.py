@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from typing import Any
 
 import httpx
@@ -507,3 +509,41 @@ def test_predictions_come_back_bit_for_bit_as_npy(predictions: Any) -> None:
     found = numpy.load(io.BytesIO(answer.body), allow_pickle=False)
     numpy.testing.assert_array_equal(found, predictions)
     assert found.dtype == predictions.dtype
+
+
+# Libraries that are not there
+
+
+HEAVY = ("numpy", "pandas", "pyarrow", "google.protobuf", "grpc")
+
+
+def test_no_format_is_imported_before_it_is_needed() -> None:
+    program = f"import sys, lightship_runtime.payload; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_an_image_without_the_libraries_still_speaks_json_and_csv(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = npy(numpy.ones((1, 2)))
+    for name in (*HEAVY, "google.protobuf.message"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for accept, answered in (("", "application/json"), (f"{NPY}, {STREAM}, text/csv;q=0.1", "text/csv")):
+        answer = encode(ask(b"[1, 2]", "application/json", ROWS, accept), Prediction([1]), ROWS)
+        assert answer.content_type.partition(";")[0] == answered
+    assert encode(ask(b"[1, 2]", "application/json", ROWS, STREAM), Prediction([1]), ROWS).status == 406
+    assert encode(ask(b"1,2", CSV, ROWS), Prediction([1]), ROWS).body == b"prediction\r\n1\r\n"
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
+    parsed = parse(Call("infer", json.dumps({"inputs": [tensor]}).encode()), ROWS)
+    assert parsed.instances == [[1, 2]]
+    assert b"predictions" in encode(parsed, Prediction([1]), ROWS).body
+    assert refusal(body, NPY, ROWS).status == 415
+    assert refusal(b"ARROW1", STREAM, ROWS).status == 415
+    with pytest.raises(RequestError) as caught:
+        parse(Call("grpc", b""), ROWS)
+    assert caught.value.status == 415
+
+
+def test_a_pyarrow_that_unpickles_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = arrow(pyarrow.table({"a": [1.0], "b": [2.0]}))
+    monkeypatch.setattr(pyarrow, "__version__", "14.0.0")
+    assert refusal(body, STREAM, NAMED).status == 415

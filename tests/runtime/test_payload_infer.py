@@ -296,6 +296,25 @@ def test_probabilities_come_when_that_output_is_named(name: str) -> None:
     assert refusal(call([tensor("x", numpy.ones((2, 2)))], outputs), NAMED).status == 400
 
 
+@pytest.mark.parametrize("wanted", [(), ("label", "score"), ("probabilities", "label"), ("predict",)])
+def test_a_classifier_that_answers_with_labels_and_scores(wanted: tuple[str, ...]) -> None:
+    names = (TensorSpec("label", "BYTES", (-1,)), TensorSpec("score", "FP64", (-1,)))
+    both = (*names, TensorSpec("probabilities", "FP64", (-1, 2)))
+    model = ServedModel("m", Signature("text", probabilities=True, classes=("x", "y"), outputs=both))
+    asked = v2(one([2], "BYTES", ["a", "b"]), outputs=[{"name": name} for name in wanted])
+    parsed = parse(asked, model)
+    assert parsed.options.probabilities == ("probabilities" in wanted)
+    predictions = [{"label": "y", "score": 0.75}, {"label": "x", "score": 1.0}]
+    scores = LABELS.probabilities if parsed.options.probabilities else None
+    found = result(encode(parsed, Prediction(predictions, scores, ["x", "y"]), model))
+    assert [output["name"] for output in found.get_response()["outputs"]] == list(wanted or ("label", "score"))
+    for name, values in (("label", ["y", "x"]), ("predict", ["y", "x"]), ("score", [0.75, 1.0])):
+        if name in (wanted or ("label", "score")):
+            assert found.as_numpy(name).tolist() == values
+    if "probabilities" in wanted:
+        numpy.testing.assert_array_equal(found.as_numpy("probabilities"), LABELS.probabilities)
+
+
 def test_probabilities_come_with_a_parameter() -> None:
     parsed = parse(v2(one([2, 2], "FP64", [1, 2, 3, 4]), parameters={"predict_proba": True, "k": 1}), ROWS)
     assert parsed.options.probabilities
@@ -324,7 +343,10 @@ def test_several_outputs_have_their_own_names_and_types() -> None:
     assert refusal(call(inputs, [InferRequestedOutput("secret")]), PAIR).status == 400
 
 
-@pytest.mark.parametrize("predictions", [[{"label": "a"}, {"other": 1}], [None, "a"], [[1], [2, 3]], [2**70, 1]])
+@pytest.mark.parametrize(
+    "predictions",
+    [[{"label": "a"}, {"other": 1}], [{"label": "a"}, {"label": "b"}], [None, "a"], [[1], [2, 3]], [2**70, 1]],
+)
 @pytest.mark.parametrize("binary", [False, True])
 def test_what_is_no_tensor_is_sent_as_json_texts(predictions: list[Any], binary: bool) -> None:
     asked = call([tensor("x", numpy.ones((2, 2)))], [InferRequestedOutput("predictions", binary_data=binary)])

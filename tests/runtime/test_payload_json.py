@@ -168,8 +168,9 @@ def test_the_depth_of_lists_tells_one_tensor_from_several() -> None:
     one = [[1.0, 2.0], [3.0, 4.0]]
     assert ask(one, PICTURES).instances == [one]
     assert ask([one, one], PICTURES).instances == [one, one]
-    numbers = ServedModel("m", Signature("tensor", inputs=(TensorSpec("x", "FP32", (-1,)),)))
-    assert ask([1, 2, 3], numbers).count == 3
+    unknown = ServedModel("m", Signature("tensor", inputs=(TensorSpec("x", "FP32", (-1,)),)))
+    assert ask([1, 2, 3], unknown).count == 1
+    assert ask([[1, 2, 3], [4, 5, 6]], unknown).count == 2
 
 
 def test_images_are_base64_and_are_never_fetched() -> None:

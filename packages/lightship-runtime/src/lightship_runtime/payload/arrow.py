@@ -15,7 +15,7 @@ from typing import Any
 from lightship_runtime.engines.engine import Instances, Prediction, Signature
 from lightship_runtime.payload.call import Answer, RequestError
 from lightship_runtime.payload.columns import answer_columns
-from lightship_runtime.payload.parsed import Content, Inexpressible, ServedModel, need
+from lightship_runtime.payload.parsed import Content, Inexpressible, ServedModel, bounded, need
 from lightship_runtime.payload.tables import column_order, from_columns
 
 STREAM = "application/vnd.apache.arrow.stream"
@@ -112,14 +112,19 @@ def _check_schema(arrow: Any, schema: Any, signature: Signature) -> None:
 
 def _instances(arrow: Any, table: Any, signature: Signature) -> Instances:
     if signature.kind in ("text", "image", "audio"):
+        bounded(table.num_rows)
         return _values(arrow, table.column(0))
     names = [str(name) for name in table.column_names]
     order = column_order(names, signature)
     columns = [table.column(names.index(name)) for name in order]
     types = {column.type for column in columns}
-    if signature.kind != "any" and len(types) == 1 and arrow.types.is_floating(columns[0].type):
+    numbers = arrow.types.is_floating(columns[0].type) or (
+        arrow.types.is_integer(columns[0].type) and not any(column.null_count for column in columns)
+    )
+    if signature.kind != "any" and len(types) == 1 and numbers:
         numpy = need("numpy", "Arrow")
         return numpy.column_stack([column.to_numpy() for column in columns])  # type: ignore[no-any-return]
+    bounded(table.num_rows)
     return from_columns({name: _values(arrow, column) for name, column in zip(order, columns)}, signature)  # noqa: B905
 
 

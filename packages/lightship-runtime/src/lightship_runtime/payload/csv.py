@@ -23,7 +23,7 @@ from lightship_runtime.payload.call import Answer, RequestError
 from lightship_runtime.payload.columns import Column, answer_columns
 from lightship_runtime.payload.json import plain
 from lightship_runtime.payload.media import MediaType, text_of
-from lightship_runtime.payload.parsed import Content, ServedModel
+from lightship_runtime.payload.parsed import Content, ServedModel, bounded
 from lightship_runtime.payload.tables import column_names, from_split
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -36,6 +36,7 @@ def read(body: bytes, kind: MediaType, signature: Signature) -> Content:
     declared = kind.parameters.get("header")
     if declared not in (None, "present", "absent"):
         raise RequestError("The parameter `header` of text/csv is present or absent.", 415)
+    bounded(max(body.count(b"\n"), body.count(b"\r")))
     names = column_names(signature)
     texts = {one.name for one in signature.inputs if one.datatype == "BYTES"}  # stay texts, whatever they look like
     if signature.rows and not texts and (rows := _all_numbers(body, declared, names, signature)) is not None:

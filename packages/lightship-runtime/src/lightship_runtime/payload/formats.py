@@ -80,6 +80,6 @@ def _first_that_can(writers: tuple[Reply, ...], prediction: Prediction, model: S
     for writer in writers:
         try:
             return writer(prediction, model)
-        except Inexpressible:
+        except (Inexpressible, RequestError):  # no such form, or no library for it in this image
             continue
     return json.write_error(RequestError("This answer cannot be expressed in the form that was asked for.", 406))

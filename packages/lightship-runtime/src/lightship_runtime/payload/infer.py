@@ -16,6 +16,7 @@ import msgspec
 
 from lightship_runtime.engines.engine import Prediction
 from lightship_runtime.payload.call import Answer, Call, RequestError
+from lightship_runtime.payload.json import bounded_json
 from lightship_runtime.payload.parsed import Content, Parsed, ServedModel, understood
 from lightship_runtime.payload.query import wants_probabilities
 from lightship_runtime.payload.tensor_instances import instances_of
@@ -150,6 +151,7 @@ def _read(body: bytes, json_length: int | None) -> InferRequest:
         json_length = len(body)
     if not 0 < json_length <= len(body):
         raise RequestError("Inference-Header-Content-Length is not the length of the JSON in the body.")
+    bounded_json(body, json_length)
     view = memoryview(body)
     try:
         request = _DECODER.decode(body if json_length == len(body) else view[:json_length])

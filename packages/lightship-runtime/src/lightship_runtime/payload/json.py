@@ -31,7 +31,7 @@ import msgspec
 
 from lightship_runtime.engines.engine import Prediction, Signature
 from lightship_runtime.payload.call import Answer, RequestError
-from lightship_runtime.payload.parsed import Content, ServedModel
+from lightship_runtime.payload.parsed import MAX_LISTS, Content, ServedModel, bounded
 from lightship_runtime.payload.tables import column_names, from_columns, from_split
 
 _FORMS = ("instances", "inputs", "dataframe_records", "dataframe_split", "columns")
@@ -94,16 +94,23 @@ def read(body: bytes, signature: Signature) -> Content:
     return Content(_of_members(members, signature), members.predict_proba, members.parameters or members.params)
 
 
-def decode(body: bytes | memoryview) -> Any:
+def decode(body: bytes) -> Any:
     """JSON as Python values. Raises RequestError."""
     if not body:
         raise RequestError("The body is empty. Send JSON, such as a list of numbers.")
+    bounded_json(body, len(body))
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RequestError("The body is not valid JSON, or has a number out of range.") from error
     except RecursionError as error:
         raise RequestError("The body is nested too deeply.") from error
+
+
+def bounded_json(body: bytes, length: int) -> None:
+    """Raises RequestError (413) where the JSON at a body's start has more lists and objects than are taken."""
+    if length > MAX_LISTS:
+        bounded(body.count(b"[", 0, length) + body.count(b"{", 0, length))
 
 
 def write(prediction: Prediction, model: ServedModel) -> Answer:
@@ -177,12 +184,15 @@ def _instances(content: Any, signature: Signature) -> list[Any]:
 
 
 def _is_one(content: list[Any], signature: Signature) -> bool:
-    """Whether a list is one instance. A list of numbers is, and so is one of any scalars where rows are taken."""
+    """Whether a list is one instance. A list of numbers is, and so is one of any scalars where rows are taken.
+
+    Of a tensor with more dimensions than that of the instances, the depth of the lists tells.
+    """
     if not content:
         return False
     if signature.rows:
         return not any(isinstance(value, (list, dict)) for value in content)
-    if signature.kind == "tensor" and len(signature.inputs) == 1:
+    if signature.kind == "tensor" and len(signature.inputs) == 1 and len(signature.inputs[0].shape) > 1:
         depth, value = 0, content
         while isinstance(value, list) and value:
             depth, value = depth + 1, value[0]

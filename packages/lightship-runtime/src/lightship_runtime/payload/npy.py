@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightship_runtime.engines.engine import Prediction, Signature
 from lightship_runtime.payload.call import Answer, RequestError
-from lightship_runtime.payload.parsed import Content, Inexpressible, ServedModel, need
+from lightship_runtime.payload.parsed import Content, Inexpressible, ServedModel, bounded, need
 
 if TYPE_CHECKING:
     import numpy
@@ -37,13 +37,20 @@ def read(body: bytes, signature: Signature) -> Content:
     array = _array(body)
     if signature.rows and array.ndim == 1:
         array = array.reshape(1, -1)
-    elif len(signature.inputs) == 1 and array.ndim == len(signature.inputs[0].shape) - 1:
+    if (
+        signature.kind == "tensor"
+        and len(signature.inputs) == 1
+        and 0 < array.ndim == len(signature.inputs[0].shape) - 1
+    ):
         array = array[None]
     if array.ndim == 0:
         raise RequestError("The array has no dimension for the instances.")
     if signature.rows and (array.ndim != 2 or signature.features not in (None, array.shape[1])):
         raise RequestError(f"The array must have the shape (instances, {signature.features or 'columns'}).")
-    return Content(array.tolist() if array.dtype.kind == "U" else array)
+    if array.dtype.kind != "U":
+        return Content(array)
+    bounded(array.size)
+    return Content(array.tolist())
 
 
 def write(prediction: Prediction, model: ServedModel) -> Answer:

@@ -35,6 +35,10 @@ class ServedModel:
     platform: str = ""
 
 
+# Lists, objects and rows that one request may become in Python, where each takes about 100 bytes and may have come in
+# 2 bytes, or in a bit. Arrays may be as long as the body.
+MAX_LISTS = 1 << 20
+
 Reply: TypeAlias = "Callable[[Prediction, ServedModel], Answer]"
 
 
@@ -84,6 +88,14 @@ def understood(content: Content, probabilities: bool, reply: Reply, signature: S
     else:
         options = _PROBABILITIES if probabilities else PLAIN
     return Parsed(content.instances, options, reply, count)
+
+
+def bounded(lists: int) -> None:
+    """Raises RequestError (413) where a body would become more lists than are taken: before they are made."""
+    if lists > MAX_LISTS:
+        raise RequestError(
+            f"The body has more than {MAX_LISTS:,} rows, lists or objects. Send one array, as application/x-npy.", 413
+        )
 
 
 def need(library: str, media_type: str) -> Any:

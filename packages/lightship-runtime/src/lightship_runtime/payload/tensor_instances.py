@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from lightship_runtime.engines.engine import Instances, Signature
 from lightship_runtime.payload.call import RequestError
+from lightship_runtime.payload.parsed import bounded
 from lightship_runtime.payload.tables import column_names, column_order
 from lightship_runtime.payload.tensors import Tensor, nested
 
@@ -34,6 +36,7 @@ def instances_of(tensors: Sequence[Tensor], signature: Signature) -> Instances:
         return _values(tensors[0], arrays=signature.kind == "tensor")
     if signature.inputs and sorted(names) != sorted(one.name for one in signature.inputs):
         raise RequestError(f"The inputs of this model are {', '.join(one.name for one in signature.inputs)}.")
+    bounded(tensors[0].shape[0])
     columns = [_values(tensor, arrays=signature.kind == "tensor") for tensor in tensors]
     return [dict(zip(names, row)) for row in zip(*columns)]  # noqa: B905  # lengths are equal
 
@@ -75,6 +78,7 @@ def _rows(tensors: Sequence[Tensor], signature: Signature) -> Instances:
             import numpy
 
             return numpy.column_stack([tensor.values for tensor in tensors])
+    bounded(tensors[0].shape[0])
     columns = [_flat(tensor) for tensor in tensors]
     return [list(row) for row in zip(*columns)]  # noqa: B905  # lengths are equal
 
@@ -89,6 +93,7 @@ def _values(tensor: Tensor, *, arrays: bool) -> Instances:
     """Nested lists; or the array itself, where it is one and may stay one."""
     if arrays and not isinstance(tensor.values, list):
         return tensor.values  # type: ignore[no-any-return]
+    bounded(math.prod(tensor.shape[:-1]))
     return nested(_flat(tensor), tensor.shape)
 
 

@@ -1,15 +1,15 @@
 """From a prediction to the tensors of an answer.
 
 The outputs are called as the signature's `outputs`; where those are unknown, `predictions`, and `probabilities` if
-asked for. `predict` and `predict_proba` are understood as well, because clients of MLServer ask for those. Objects
-with the same members become one output per member. What is no tensor at all is sent as BYTES, one JSON text per
-instance.
+asked for. `predict` and `predict_proba` are understood as well, because clients of MLServer ask for those. Where a
+model has several outputs, each prediction is an object of them. What is no tensor at all is sent as BYTES, one JSON
+text per instance.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,10 +26,10 @@ _FAMILIES = {"FP": float, "BF": float, "IN": int, "UI": int}
 
 
 def known_names(signature: Signature) -> tuple[str, str]:
-    """What the predictions and the probabilities of this model are called."""
-    outputs = signature.outputs
-    first = outputs[0].name if outputs else PREDICTIONS
-    return first, outputs[1].name if signature.probabilities and len(outputs) > 1 else PROBABILITIES
+    """What the (first of the) predictions and the probabilities of this model are called."""
+    names = [one.name for one in signature.outputs]
+    unnamed = signature.probabilities and len(names) == 2 and PROBABILITIES not in names
+    return names[0] if names else PREDICTIONS, names[1] if unnamed else PROBABILITIES
 
 
 def is_probabilities(name: str, signature: Signature) -> bool:
@@ -49,18 +49,17 @@ def is_known(name: str, signature: Signature) -> bool:
 
 def outputs_of(prediction: Prediction, signature: Signature) -> list[Tensor]:
     """All outputs, the predictions first."""
-    specs = {one.name: one for one in signature.outputs}
     first, second = known_names(signature)
+    specs = {one.name: one for one in signature.outputs}
+    scores = specs.pop(second, None)
     predictions = prediction.predictions
     tensors = []
-    if isinstance(predictions, list) and _same_objects(predictions):
-        names = [str(name) for name in predictions[0]]
-        columns = [[one[name] for one in predictions] for name in predictions[0]]
-        tensors = [_tensor(name, column, specs.get(name)) for name, column in zip(names, columns)]  # noqa: B905
+    if isinstance(predictions, list) and _are_outputs(predictions, specs):
+        tensors = [_tensor(name, [one[name] for one in predictions], spec) for name, spec in specs.items()]
     else:
         tensors = [_tensor(first, predictions, specs.get(first))]
     if prediction.probabilities is not None:
-        tensors.append(_tensor(second, prediction.probabilities, specs.get(second)))
+        tensors.append(_tensor(second, prediction.probabilities, scores))
     return tensors
 
 
@@ -78,11 +77,9 @@ def selected(tensors: Sequence[Tensor], wanted: Sequence[str], signature: Signat
     return found
 
 
-def _same_objects(predictions: list[Any]) -> bool:
-    first = predictions[0]
-    if not isinstance(first, dict) or not first:
-        return False
-    return all(isinstance(one, dict) and one.keys() == first.keys() for one in predictions)
+def _are_outputs(predictions: list[Any], specs: Mapping[str, TensorSpec]) -> bool:
+    """Whether each prediction is an object with the model's outputs (all but the probabilities) as its members."""
+    return len(specs) > 1 and all(isinstance(one, dict) and one.keys() == specs.keys() for one in predictions)
 
 
 def _tensor(name: str, values: Any, spec: TensorSpec | None) -> Tensor:

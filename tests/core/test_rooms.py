@@ -41,6 +41,7 @@ ROOMS = {
     "oci": {"cache", "download", "errors", "progress", "session", "transfer", "transport", "layers"},
     "bases": {"cache", "download", "errors", "progress", "releases", "session", "layers", "oci"},
     "supply": {
+        RUNTIME,  # the names of its settings
         *("cache", "download", "errors", "releases", "session", "transfer", "transport"),
         *("project", "lock", "layers", "oci", "bases"),
     },
@@ -56,7 +57,7 @@ ROOMS = {
 
 # The modules that put the rooms together. They may import every room on their left, and each other as listed.
 PIPELINE = {
-    "serve_config": {"plan", RUNTIME},
+    "serve_config": {"cache", "plan", RUNTIME},
     "assemble": {"errors", "plan", "layers", "bases", "oci"},
     "locking": {"cache", "errors", "releases", "session", "plan", "lock", "layers", "bases", "oci", "building"},
     "selection": {"errors", "session", "lock", "layers"},

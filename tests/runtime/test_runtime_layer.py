@@ -104,5 +104,5 @@ def test_an_interpreter_finds_it_and_its_metadata_and_uses_its_bytecode(site: Pa
 
 def test_its_requirements_are_few_and_loose() -> None:
     names = {Requirement(text).name for text in runtime_requirements()}
-    assert names == {"httptools", "msgspec", "uvicorn", "uvloop"}
+    assert names == {"httptools", "msgspec", "uvloop"}
     assert all("==" not in text and "<" not in text for text in runtime_requirements())

@@ -9,6 +9,7 @@ from lightship_runtime.errors import ConfigError
 
 PREFIX = "LIGHTSHIP_"
 CONFIG = "LIGHTSHIP_CONFIG"
+APP = "LIGHTSHIP_APP"
 PORTS = ("LIGHTSHIP_PORT", "PORT")  # the second is what Knative, Cloud Run and Heroku set
 DEFAULT_CONFIG = "/app/.lightship/serve.json"
 
@@ -16,6 +17,11 @@ DEFAULT_CONFIG = "/app/.lightship/serve.json"
 def config_path(environ: Mapping[str, str]) -> Path:
     """Where the configuration is: LIGHTSHIP_CONFIG, else where the builder puts it."""
     return Path(environ.get(CONFIG) or DEFAULT_CONFIG)
+
+
+def app_override(environ: Mapping[str, str]) -> Path | None:
+    """The app's directory where it is not the one around the configuration: LIGHTSHIP_APP, or None."""
+    return Path(environ[APP]) if environ.get(APP) else None
 
 
 def port_override(environ: Mapping[str, str]) -> int | None:

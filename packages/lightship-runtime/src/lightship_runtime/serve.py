@@ -35,7 +35,7 @@ def _serve(environ: MutableMapping[str, str], log: Log) -> int:
     cpus = available_cpus()
     path = environment.config_path(environ)
     config = load_config(path, environ)
-    app = app_directory(path)
+    app = environment.app_override(environ) or app_directory(path)
     keys = load_keys(environ)
     log.event(
         "starting",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
+from lightship.cache import file_digest
 from lightship.plan import Plan
 from lightship_runtime.config import Config, ModelFile, Serving, encode_config
 
@@ -24,21 +27,45 @@ def serve_config(plan: Plan, digests: Mapping[str, str]) -> dict[str, bytes]:
     if server.app is None:
         assert plan.model is not None and server.engine is not None
         path = plan.model.path.relative_to(plan.project.directory).as_posix()
-        digest = digests.get(path)
-        model = ModelFile(
-            path=path,
-            format=plan.model.format,
-            engine=server.engine,
-            sha256=digest.removeprefix("sha256:") if digest else None,
-            trusted_types=plan.project.settings.model.trusted_types,
-        )
+        model = _model(plan, digests.get(path))
         if golden is not None:
             files[GOLDEN_PATH] = golden.read_bytes()
-    config = Config(
-        model=model,
-        app=server.app,
-        golden=GOLDEN_PATH if model and golden else None,
-        **{field: getattr(plan.project.settings.serve, field) for field in Serving.__struct_fields__},
-    )
-    files[CONFIG_PATH] = encode_config(config)
+    files[CONFIG_PATH] = encode_config(_config(plan, model, GOLDEN_PATH if model and golden else None))
     return files
+
+
+def local_config(plan: Plan, *, trust: bool) -> dict[str, bytes]:
+    """The same for a server on this machine, beside the project: no file of which is copied.
+
+    A model that can run code is hashed here and now; with `trust` it is loaded whatever it is when it is opened.
+    """
+    server, golden = plan.server.value, plan.proof.value
+    model = None
+    if server.app is None:
+        assert plan.model is not None
+        path = plan.model.path
+        model = _model(plan, file_digest(path) if path.is_file() else None)
+        if trust:
+            model = msgspec.structs.replace(model, trust=True)
+    # Paths in the configuration stay inside the app's folder, where the golden file of a project lies anyway.
+    inside = model is not None and golden is not None and golden.is_relative_to(plan.project.directory)
+    relative = golden.relative_to(plan.project.directory).as_posix() if inside and golden else None
+    return {CONFIG_PATH: encode_config(_config(plan, model, relative))}
+
+
+def _model(plan: Plan, digest: str | None) -> ModelFile:
+    """The model as the runtime is told of it; `digest` is `sha256:<hex>` of a file, None of a folder."""
+    assert plan.model is not None and plan.server.value.engine is not None
+    return ModelFile(
+        path=plan.model.path.relative_to(plan.project.directory).as_posix(),
+        format=plan.model.format,
+        engine=plan.server.value.engine,
+        sha256=digest.removeprefix("sha256:") if digest else None,
+        trusted_types=plan.project.settings.model.trusted_types,
+    )
+
+
+def _config(plan: Plan, model: ModelFile | None, golden: str | None) -> Config:
+    serve = plan.project.settings.serve
+    settings = {name: getattr(serve, name) for name in Serving.__struct_fields__}
+    return Config(model=model, app=plan.server.value.app, golden=golden, **settings)

@@ -20,6 +20,7 @@ COMMANDS = {
     "lock": "Resolve and write lightship.lock.",
     "update": "Move the base in lightship.lock to the newest, and leave the wheels.",
     "build": "Build the image.",
+    "serve": "Serve a model here, without an image.",
     "run": "Run the image and wait until it is ready.",
     "up": "Build, run, ask the golden request, compare the answer.",
     "push": "Build the image and bring it into a registry.",

@@ -137,13 +137,13 @@ def plain(text: str) -> str:
 
 def overrides(
     *,
-    app: str | None,
-    name: str | None,
-    base: str | None,
-    python: str | None,
-    requirements: str | None,
-    golden: str | None,
-    platforms: tuple[str, ...],
+    app: str | None = None,
+    name: str | None = None,
+    base: str | None = None,
+    python: str | None = None,
+    requirements: str | None = None,
+    golden: str | None = None,
+    platforms: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """The settings that the shared options stand for, as nested tables."""
     chosen: dict[str, dict[str, Any]] = {

@@ -11,7 +11,10 @@ from lightship.project import Project
 from lightship.project.entry import find_application
 from lightship_runtime.config import EngineName
 
+# The runtime's extras, which a model on its own server does not need.
+APPLICATION_REQUIREMENTS = ("uvicorn>=0.23",)
 WSGI_REQUIREMENTS = ("a2wsgi>=1.10",)
+GRPC_REQUIREMENTS = ("grpcio>=1.49", "protobuf>=3.20")
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,24 @@ def decide_server(project: Project, model: Model | None) -> Decision[Server]:
     serve = project.settings.serve
     if project.app:
         wsgi = _is_wsgi(project.app, project.directory)
-        server = Server(project.app, None, serve.port, serve.health, WSGI_REQUIREMENTS if wsgi else ())
+        requirements = APPLICATION_REQUIREMENTS + (WSGI_REQUIREMENTS if wsgi else ())
+        server = Server(project.app, None, serve.port, serve.health, requirements)
         evidence = (f"health check {serve.health}", *(("a WSGI application, served through a2wsgi",) if wsgi else ()))
         return Decision("server", server, f"your {project.app}", project.app_reason, evidence)
     assert model is not None  # load_project finds one or fails
     engine = project.settings.model.engine or model.engine
     why = "[model] engine names it" if project.settings.model.engine else f"a {model.format} model"
-    server = Server(None, engine, serve.port, serve.health)
+    grpc = GRPC_REQUIREMENTS if serve.grpc_port else ()
+    server = Server(None, engine, serve.port, serve.health, grpc)
     return Decision(
         "server",
         server,
         f"lightship-runtime · {engine}",
-        f"{why}; loaded once, before the port opens",
-        (f"POST /predict on port {serve.port}",),
+        f"{why}; loaded once, before the server is ready",
+        (
+            f"POST /predict on port {serve.port}",
+            *((f"the Open Inference Protocol over gRPC on port {serve.grpc_port}",) if serve.grpc_port else ()),
+        ),
     )
 
 

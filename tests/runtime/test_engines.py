@@ -10,7 +10,15 @@ from engine_checks import load, plain
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from lightship_runtime.engines import BadInstances, Engine, Options, Signature, TensorSpec, find_engine, import_packages
+from lightship_runtime.engines import (
+    BadInstances,
+    Engine,
+    Options,
+    Signature,
+    TensorSpec,
+    find_engine,
+    import_packages,
+)
 from lightship_runtime.engines.arrays import matrix, table, tensor
 from lightship_runtime.errors import IntegrityError, StartError
 

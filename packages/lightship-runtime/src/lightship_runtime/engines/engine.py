@@ -139,7 +139,9 @@ class ModelSource:
             if wanted is not None:
                 self._check(file, wanted)
             if risk:
-                why = "its sha256 is the recorded one" if wanted else "nothing but trust says that it is the right one"
+                why = (
+                    "its sha256 is the recorded one" if wanted else "nothing but trust says that it is the right one"
+                )
                 warnings.warn(
                     f"{self.model.path} is a {self.model.format} file: loading it runs whatever code its author put "
                     f"there; {why}. skops, ONNX and safetensors files run none.",

@@ -50,7 +50,9 @@ class PythonEngine(Engine):
     refused: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
     fork: ClassVar[Fork] = "never"
 
-    def __init__(self, function: Callable[..., Any], model: tuple[Any, ...], loop: EventLoop | None, about: Any) -> None:
+    def __init__(
+        self, function: Callable[..., Any], model: tuple[Any, ...], loop: EventLoop | None, about: Any
+    ) -> None:
         names = _positional(function)
         self._function = function
         self._loop = loop
@@ -79,9 +81,7 @@ class PythonEngine(Engine):
         kind = getattr(module, "kind", "any")
         if kind not in get_args(Kind):
             raise StartError(f"{shown}: kind must be one of {', '.join(get_args(Kind))}.")
-        is_async = any(
-            inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in (predict, load)
-        )
+        is_async = any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in (predict, load))
         loop = EventLoop() if is_async else None
         model: tuple[Any, ...] = ()
         if callable(load):
@@ -129,7 +129,9 @@ def _predictions(values: Any) -> Instances:
     """What predict() gave for a batch. Raises RuntimeError where it is nothing that has one entry per instance."""
     if isinstance(values, tuple):
         return list(values)
-    if isinstance(values, list) or (hasattr(values, "dtype") and getattr(values, "ndim", 0) and hasattr(values, "flags")):
+    if isinstance(values, list) or (
+        hasattr(values, "dtype") and getattr(values, "ndim", 0) and hasattr(values, "flags")
+    ):
         return values  # type: ignore[no-any-return]
     if hasattr(values, "tolist") and isinstance(listed := values.tolist(), list):
         return listed

@@ -44,7 +44,7 @@ def _network(source: ModelSource) -> Any:
     if source.model.network is None:
         raise StartError(
             f"{source.model.path} holds weights alone, and nothing says which network they are for.",
-            hint="Name what builds it: network = \"net.py:Net\" under [model].",
+            hint='Name what builds it: network = "net.py:Net" under [model].',
         )
     build = _builder(source, source.model.network)
     weights = load_file(source.path)

@@ -5,7 +5,8 @@ Rules for types, whichever format a request came in:
 * Rows of a table reach the model as float64, so that one row gets one answer in JSON and in every binary format.
 * A tensor reaches the model as the type that it takes. Whole numbers may stand for floats, never floats for whole
   numbers, and whole numbers must be in range; floats become narrower or wider ones.
-* true and false are no numbers, and texts are never read as numbers.
+* true and false are no numbers, and texts are never read as numbers. Only scikit-learn gets rows with such values as
+  they are, because its encoders take them; a model without encoders converts or refuses them.
 
 Arrays pass without becoming lists, and without being copied where they have the right type already.
 """

@@ -37,11 +37,12 @@ class SentenceTransformersEngine(Engine):
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        size = model.get_sentence_embedding_dimension()
+        # Of version 5.4; before, the method had a longer name.
+        size = getattr(model, "get_embedding_dimension", None) or model.get_sentence_embedding_dimension
         self._signature = Signature(
             kind="text",
             inputs=(TensorSpec("input", "BYTES", (-1,)),),
-            outputs=(TensorSpec("predictions", "FP32", (-1, size or -1)),),
+            outputs=(TensorSpec("predictions", "FP32", (-1, size() or -1)),),
             example="This is a text.",
         )
 

@@ -69,7 +69,6 @@ class TransformersEngine(Engine):
             model=str(source.path),
             device="cuda" if torch.cuda.is_available() else "cpu",
             trust_remote_code=source.model.trust,
-            model_kwargs={"local_files_only": True, "use_safetensors": None if source.model.trust else True},
         )
         made.model.requires_grad_(requires_grad=False)
         return cls(made, TASKS[name])
@@ -109,7 +108,10 @@ def _task_of(source: ModelSource) -> str | None:
 
 def _check(source: ModelSource) -> None:
     """Refuse what runs code of the folder's author, unless it is trusted; then name it."""
-    pickled = not any(source.path.glob("*.safetensors"))
+    # Where one of these is there, transformers takes it before any other.
+    pickled = not any(
+        (source.path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")
+    )
     if pickled and not source.model.trust:
         raise IntegrityError(
             f"{source.model.path} has no safetensors weights, and others are pickles, which can run code when they "

@@ -9,8 +9,9 @@ from __future__ import annotations
 import warnings
 from typing import Any, ClassVar
 
-from lightship_runtime.engines.arrays import table
+from lightship_runtime.engines.arrays import matrix, table
 from lightship_runtime.engines.engine import (
+    BadInstances,
     Engine,
     Fork,
     Instances,
@@ -19,6 +20,7 @@ from lightship_runtime.engines.engine import (
     Prediction,
     Signature,
 )
+from lightship_runtime.engines.sklearn_forest import quick_forest
 from lightship_runtime.engines.sklearn_signature import sklearn_signature
 from lightship_runtime.errors import StartError
 
@@ -41,6 +43,7 @@ class SklearnEngine(Engine):
         self._model = model
         classes = getattr(model, "classes_", None)
         self._classes = None if classes is None else _listed(classes)
+        self._forest = quick_forest(model)
         self._signature = Signature()
         self._signature = sklearn_signature(model, self.predict, self._assume)
 
@@ -63,6 +66,9 @@ class SklearnEngine(Engine):
         return self._signature
 
     def predict(self, instances: Instances, options: Options) -> Prediction:
+        if self._forest is not None and (found := self._quick(instances)) is not None:
+            predictions, probabilities = found
+            return Prediction(predictions, *((probabilities, self._classes) if options.probabilities else ()))
         kind = self._signature.kind
         if kind == "text" or (kind == "any" and all(isinstance(instance, str) for instance in instances)):
             batch: Any = instances  # texts: a vectorizer is the first step
@@ -72,6 +78,13 @@ class SklearnEngine(Engine):
         if not options.probabilities:
             return Prediction(predictions)
         return Prediction(predictions, _array(self._model.predict_proba(batch)), self._classes)
+
+    def _quick(self, instances: Instances) -> tuple[Any, Any] | None:
+        try:
+            rows = matrix(instances, self._signature)
+        except BadInstances:
+            return None
+        return self._forest.predict(rows) if self._forest is not None else None
 
     def set_threads(self, threads: int) -> None:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import family
 
 PID = """
 import os, time
@@ -126,7 +127,7 @@ def test_a_client_that_goes_away_gives_its_place_in_the_queue_back(start: Any, a
 
 def test_no_process_is_left_when_the_first_one_is_killed(start: Any, app: Path) -> None:
     server = start(app, {"model": MODEL, "workers": 2}).ready()
-    children = _family(server.process.pid)
+    children = family(server.process.pid)
     assert len(children) >= 4  # the one that listens, the one that loaded, two workers
     os.kill(server.process.pid, signal.SIGKILL)
     deadline = time.monotonic() + 60
@@ -140,11 +141,3 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def _family(pid: int) -> list[int]:
-    """All processes below one."""
-    found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        found += [int(child), *_family(int(child))]
-    return found

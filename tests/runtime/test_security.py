@@ -1,6 +1,7 @@
 """Lessons of other servers' holes, each as a check of the sources or of a whole server."""
 
 import ast
+import contextlib
 import json
 import socket
 import threading
@@ -84,10 +85,8 @@ def test_a_url_in_a_request_brings_nobody_a_visit(iris: Any) -> None:
         listener.settimeout(1.0)
 
         def accept() -> None:
-            try:
+            with contextlib.suppress(TimeoutError):
                 visits.append(listener.accept())
-            except TimeoutError:
-                pass
 
         watcher = threading.Thread(target=accept)
         watcher.start()

@@ -215,6 +215,11 @@ class Engine(ABC):
         return True
 
     @property
+    def slots(self) -> int:
+        """How many calls of `predict` or `stream` it works on at once, each in a thread of its own."""
+        return 1
+
+    @property
     def streams(self) -> bool:
         """Whether `stream` is there for requests that ask for it."""
         return False

@@ -186,7 +186,7 @@ class _Host:
         """Introduce this process to the one that listens, and answer its calls."""
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         engine = loaded.engine
-        slots = self._config.concurrency or 1
+        slots = self._config.concurrency or engine.slots
         hello = Hello(
             os.getpid(),
             self._config.workers,

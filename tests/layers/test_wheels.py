@@ -131,16 +131,18 @@ def files_below(site: Path) -> dict[str, tuple[bytes, bool]]:
 
 
 def test_installed_code_runs_from_its_bytecode(tmp_path: Path) -> None:
-    wheel = make_wheel(tmp_path, files={"demo/__init__.py": b"value = 42\n", "demo/bad.py": b"print 'two'\n"})
+    wheel = make_wheel(
+        tmp_path, files={"demo/__init__.py": b"value = 42\ndef f():\n    pass\n", "demo/bad.py": b"print 'two'\n"}
+    )
     site = extract(recipe(wheel), tmp_path / "root")
     compiled = site / "demo" / "__pycache__" / f"__init__.cpython-{MINOR.replace('.', '')}.pyc"
     assert compiled.read_bytes()[4:8] == b"\1\0\0\0"  # PEP 552: hash-based, not checked
     assert not (site / "demo" / "__pycache__" / f"bad.cpython-{MINOR.replace('.', '')}.pyc").exists()
     (site / "demo" / "__init__.py").write_text("value = 'the source was read'\n")
-    code = "import demo; print(demo.value)"
+    code = "import demo; print(demo.value, demo.f.__code__.co_filename)"  # the file name is that of where it is found
     done = subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"],
                           capture_output=True, text=True, check=True)  # fmt: skip
-    assert done.stdout == "42\n"
+    assert done.stdout == f"42 {site}/demo/__init__.py\n"
 
 
 def test_the_layer_is_what_it_always_was(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from wheel_factory import make_wheel, source_of
 from lightship.errors import IntegrityError, ProjectError
 from lightship.layers import Compression, materialise
 from lightship.layers.environment import Environment
-from lightship.layers.installed import Installed, installed_distributions, opened_as_recorded
+from lightship.layers.installed import Installed, installed_distributions
+from lightship.layers.installed import source_of as source_of_bytecode
 from lightship.layers.prune import always_kept
 from lightship.layers.removed import remember_removed, removed_from
 from lightship.layers.wheels import WheelsRecipe
 from lightship.lock import Inputs, Lock, LockedWheel, Pruned, Target, read_lock, write_lock
-from lightship.selection import named_in, select, what_to_install
+from lightship.selection import left_out_by, named_in, select, what_to_install
 from lightship.session import Session
 
 ENVIRONMENT = Environment("/usr/bin/python3.11", "3.11.2")
@@ -51,6 +52,14 @@ def test_files_and_distributions_stay_by_what_was_opened(
         assert pruned.dropped == ({"two": 300} if two_dropped else {})
 
 
+def test_of_an_imported_module_the_bytecode_is_named_and_of_one_that_was_read_its_source() -> None:
+    opened = frozenset({"one/__pycache__/__init__.cpython-311.pyc", "two.py"})
+    pruned = select("traced", "i", TWO, opened, ())
+    assert pruned.kept == {"one": ("one/__pycache__/__init__.cpython-311.pyc",), "two": ("two.py",)}
+    assert "one/__init__.py" not in left_out_by(TWO, pruned)
+    assert select("used", "i", TWO, opened, ()).dropped == {}
+
+
 def test_the_user_keeps_distributions_by_name_and_files_by_pattern() -> None:
     assert select("used", "i", TWO, frozenset(), ("One", "two*")) == Pruned("used", "i", {}, {})
     assert select("traced", "i", TWO, frozenset(), ("one/*",)).kept == {"one": ("one/__init__.py", "one/data.bin")}
@@ -64,7 +73,7 @@ def test_bytecode_stands_for_its_source() -> None:
         (f"{SITE}/a/legacy.pyc", "a/legacy.pyc"),
         ("opt/lightship/bin/tool", "../../../bin/tool"),
     ):
-        assert opened_as_recorded(path, ENVIRONMENT) == recorded
+        assert source_of_bytecode(ENVIRONMENT.recorded(path)) == recorded
 
 
 @pytest.mark.parametrize(
@@ -94,7 +103,7 @@ def test_last_words_name_files(text: str, named: list[str]) -> None:
 
 def test_licences_and_metadata_always_come_along() -> None:
     kept = ("a-1.dist-info/METADATA", "a-1.dist-info/licenses/x", "a/LICENSE", "a/deep/licence.txt", "COPYING.LESSER")
-    assert all(map(always_kept, kept))
+    assert all(map(always_kept, (*kept, "torch/bin/torch_shm_manager")))
     assert not any(map(always_kept, ("a/license.py", "a/_vendor/b-1.dist-info/METADATA", "a/licensed.bin")))
 
 

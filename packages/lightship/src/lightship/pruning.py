@@ -19,7 +19,7 @@ from typing import Literal, cast
 from lightship.errors import EngineError, LockError, VerificationError
 from lightship.layers import recipe_key
 from lightship.layers.environment import PREFIX, Environment
-from lightship.layers.installed import Installed, installed_distributions, opened_as_recorded
+from lightship.layers.installed import Installed, installed_distributions, source_of
 from lightship.layers.runtime import RuntimeRecipe
 from lightship.lock import Pruned
 from lightship.locking import Locked, lock_path, replace_pruned
@@ -31,7 +31,7 @@ from lightship.selection import left_out_by, named_in, select
 from lightship.session import Session
 from lightship.verify import observe, prove
 
-VERSION = 1  # part of the inputs: raise it when the same run would now be observed, or its record read, differently
+VERSION = 2  # part of the inputs: raise it when the same run would now be observed, or its record read, differently
 _SHOWN = 8  # files or distributions named in an error
 
 
@@ -127,7 +127,7 @@ class Pruning:
                 timeout=self.plan.project.settings.test.timeout,
             )
         self.session.cache.write_record("proofs", self._proof_key(image), {})
-        return root, frozenset(opened_as_recorded(path, self.environment) for path in opened)
+        return root, frozenset(map(self.environment.recorded, opened))
 
     def _distributions(self, root: Path) -> tuple[Installed, ...]:
         """Those of the lock; the runtime is never pruned."""
@@ -159,7 +159,7 @@ class Pruning:
         """The failure of a pruned image, with what it missed. Raises where the whole image fails as well."""
         root, opened = self._observe(self.image(None), engine)
         left_out = left_out_by(self._distributions(root), pruned)
-        missed = named_in(error.message, left_out) or sorted(path for path in opened if path in left_out)
+        missed = named_in(error.message, left_out) or sorted({source_of(path) for path in opened} & left_out.keys())
         if not missed:
             return VerificationError(
                 f"The image works whole, but not pruned, and no missing file is named.\n{error.message}",

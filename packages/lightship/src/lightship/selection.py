@@ -10,10 +10,10 @@ import msgspec
 
 from lightship.errors import ProjectError
 from lightship.layers.environment import Environment
-from lightship.layers.installed import Installed
+from lightship.layers.installed import Installed, source_of
+from lightship.layers.installed_wheel import WheelSource
 from lightship.layers.prune import NEVER_OPENED, Level, always_kept, kept_paths
 from lightship.layers.removed import Removed, removed_from
-from lightship.layers.wheels import WheelSource
 from lightship.lock import Lock, LockedWheel, Pruned
 from lightship.session import Session
 
@@ -32,21 +32,24 @@ def select(
     """What stays of each distribution, by the files that were opened.
 
     Args:
-        opened: As RECORD names them.
+        opened: As RECORD names them. Of a module that was imported its bytecode was opened, and that is what is
+            named; of one that was only read, its source.
         keep: The user's names of distributions, and patterns of files.
     """
     whole, matches = set(map(_normalised, keep)), kept_paths(keep)
     dropped, kept = {}, {}
+    imported = {source: path for path in sorted(opened) if (source := source_of(path)) != path}
+    sources = opened | imported.keys()
     for each in distributions:
         if each.name in whole:
             continue
-        touched = opened & each.files.keys()
+        touched = sources & each.files.keys()
         wanted = {path for path in touched if not path.startswith(f"{each.dist_info}/")}
         wanted |= {path for path in each.files if matches(path)}
         if not touched and not wanted:
             dropped[each.name] = each.size
         elif level == "traced":
-            kept[each.name] = tuple(sorted(wanted))
+            kept[each.name] = tuple(sorted(imported.get(path, path) for path in wanted))
         elif not wanted:
             kept[each.name] = ()  # its metadata was read, its code was not
     return Pruned(level, inputs, dropped, kept)
@@ -128,7 +131,7 @@ def left_out_by(distributions: Iterable[Installed], pruned: Pruned) -> dict[str,
         if each.name in pruned.dropped:
             missing.update(dict.fromkeys(each.files, each.name))
         elif (files := pruned.kept.get(each.name)) is not None:
-            stays = set(files)
+            stays = set(map(source_of, files))
             gone = (path for path in each.files if path not in stays and not always_kept(path))
             missing.update(dict.fromkeys(gone, each.name))
     return missing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
@@ -18,15 +19,17 @@ from lightship.layers.bytecode import Compiler, interpreter_compiler
 from lightship.layers.bytecode_store import BytecodeStore
 from lightship.layers.environment import Environment
 from lightship.layers.grouping import HEAVY, group
+from lightship.layers.installed_wheel import WheelSource
 from lightship.layers.removed import remember_removed
-from lightship.layers.wheels import WheelSource, WheelsRecipe
+from lightship.layers.wheels import WheelsRecipe
 from lightship.lock import LockedWheel, Pruned, Target, fetch_wheels, pinned_wheels
 from lightship.locking import bring_up_to_date, lock_base
 from lightship.oci import Platform
 from lightship.plan import Plan
-from lightship.selection import rules_of, what_to_install
+from lightship.selection import OBSERVED, rules_of, what_to_install
 from lightship.session import Session
 
+_COMPILERS = re.compile(r"(?:gcc|g\+\+|clang|tcc)(?:-\d+)?")  # Debian's packages; gcc-12-base is none
 HUGE = 64 << 20  # bytes of wheels in a layer, from which on its bytecode is compiled by several processes
 COMPILERS = 2  # processes for such a layer; each may take 90 MB, and memory is to stay flat on large machines too
 
@@ -168,7 +171,12 @@ def _native_root(plan: Plan, session: Session) -> Path:
 
 
 def environment_of(base: DebianLock | ImageLock) -> Environment:
-    return Environment(_interpreter_path(base), base.python_version)
+    return Environment(_interpreter_path(base), base.python_version, _may_compile(base))
+
+
+def _may_compile(lock: DebianLock | ImageLock) -> bool:
+    """Whether a compiler of C or C++ may be in the base: of a published image nobody says what is in it."""
+    return isinstance(lock, ImageLock) or any(_COMPILERS.fullmatch(each.name) for each in lock.packages)
 
 
 def _interpreter_path(lock: DebianLock | ImageLock) -> str:
@@ -185,11 +193,13 @@ def open_compiler(
 def wheel_sources(
     plan: Plan, locked: Sequence[LockedWheel], pruned: Pruned | None, session: Session
 ) -> list[WheelSource]:
-    """The wheels that are installed, and what of each."""
-    wheels = []
+    """The wheels that are installed, and what of each. A run tells what it imports only where all is compiled."""
+    wheels, observed = [], plan.pruning.value in OBSERVED
     for each, only, keep in what_to_install(locked, pruned, plan.project.settings.image.keep):
         path = partial(session.cache.blob_path, f"sha256:{each.sha256}")
-        wheels.append(WheelSource(each.name, each.version, each.file, each.sha256, each.size, path, only, keep))
+        wheels.append(
+            WheelSource(each.name, each.version, each.file, each.sha256, each.size, path, only, keep, observed)
+        )
     return wheels
 
 

@@ -22,7 +22,10 @@ from lightship.errors import LightshipError
 
 # marshal marks objects that are referred to more than once, and which equal constants the compiler made one object
 # depends on what it compiled before. A round through format 2, which has no such marks, makes every constant its own
-# object, so that the bytes depend on the source alone (5 % more of them; measured on scikit-learn and scipy).
+# object; only names are shared (they are interned), with whatever else is alive. `hold` refers to all of them once
+# more, so that each is marked, and written once for a file: the bytes depend on the source alone.
+# The path is not in the bytes: where a module is imported, Python puts the path that it was found at into its code
+# (`_fix_co_filename`). A path in each function would be 7 % of them (torch, transformers).
 # The current directory is the user's project: a struct.py of theirs must not be what the worker imports.
 _WORKER = """
 import sys; sys.path[:] = [folder for folder in sys.path if folder]
@@ -32,6 +35,18 @@ if "%d.%d" % sys.version_info[:2] != sys.argv[1]:
     sys.exit("it is Python %s, not %s as the base says" % (sys.version.split()[0], sys.argv[1]))
 sys.setrecursionlimit(5000)
 gc.disable()
+Code = type((lambda: 0).__code__)
+def hold(code, extend):
+    extend(code.co_names + code.co_varnames + code.co_cellvars + code.co_freevars)
+    extend((code.co_name, code.co_filename, getattr(code, "co_qualname", "")))
+    hold_all(code.co_consts, extend)
+def hold_all(constants, extend):
+    extend(constants)
+    for constant in constants:
+        if type(constant) is Code:
+            hold(constant, extend)
+        elif type(constant) in (tuple, frozenset):
+            hold_all(constant, extend)
 while len(head := read(8)) == 8:
     batch, at, answer = read(*struct.unpack("<Q", head)), 0, []
     while at < len(batch):
@@ -42,7 +57,9 @@ while len(head := read(8)) == 8:
         source = batch[at:at + source_size]
         at += source_size
         try:
-            code = marshal.loads(marshal.dumps(compile(source, path, "exec", dont_inherit=True, optimize=0), 2))
+            name = path.rpartition("/")[2]
+            code = marshal.loads(marshal.dumps(compile(source, name, "exec", dont_inherit=True, optimize=0), 2))
+            hold(code, (held := []).extend)
             pyc = bytes(external._code_to_hash_pyc(code, importlib.util.source_hash(source), False))
         except (SyntaxError, ValueError, RecursionError, OverflowError, MemoryError):
             pyc = b""

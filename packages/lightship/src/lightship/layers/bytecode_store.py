@@ -14,7 +14,7 @@ from lightship.cache import Cache
 from lightship.errors import IntegrityError
 from lightship.layers.layer import recipe_key
 
-_VERSION = 1  # of the form below, and of what the compiler makes of a source
+_VERSION = 2  # of the form below, and of what the compiler makes of a source
 _HEAD = struct.Struct("<IQ")  # bytes of the path, bytes of the bytecode
 _RECORDS = "bytecode"
 _LEVEL = 1  # of zstd: they are read back once or twice, and 4 MB shrink to one

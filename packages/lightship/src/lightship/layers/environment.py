@@ -19,10 +19,14 @@ PYTHON = f"/{PREFIX}/bin/python"
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment on the interpreter at `interpreter` (its path in the image), of full version `version`."""
+    """An environment on the interpreter at `interpreter` (its path in the image), of full version `version`.
+
+    `compiles` says whether the base may have a compiler of native code, which reads headers at run time.
+    """
 
     interpreter: str
     version: str
+    compiles: bool = True
 
     @property
     def minor(self) -> str:

@@ -56,13 +56,10 @@ def installed_distributions(root: Path, environment: Environment) -> tuple[Insta
     return tuple(found)
 
 
-def opened_as_recorded(path: str, environment: Environment) -> str:
-    """A file of the image that was opened, as RECORD has it; bytecode stands for its source, which must be there too.
+def source_of(path: str) -> str:
+    """The source of bytecode, which must be there as well for it to be imported; any other path as it is.
 
-    >>> opened_as_recorded("opt/lightship/lib/python3.11/site-packages/a/__pycache__/b.cpython-311.pyc",
-    ...     Environment("/usr/bin/python3.11", "3.11.2"))
-    'a/b.py'
+    >>> source_of("a/__pycache__/b.cpython-311.pyc"), source_of("a/b.bin")
+    ('a/b.py', 'a/b.bin')
     """
-    return re.sub(
-        r"(^|/)__pycache__/([^/]+?)\.cpython-\d+(?:\.opt-\d)?\.pyc$", r"\1\2.py", environment.recorded(path)
-    )
+    return re.sub(r"(^|/)__pycache__/([^/]+?)\.cpython-\d+(?:\.opt-\d)?\.pyc$", r"\1\2.py", path)

@@ -4,8 +4,8 @@ Levels `used` and `traced` leave out more than these rules: what an observed run
 
 Level `safe` is meant to be invisible: its rules name files that no import and no inference opens. What stays on
 purpose: `testing` packages (scipy imports numpy.testing), `torch/testing` and `torchgen` (torch imports them itself),
-`torch/bin/torch_shm_manager` (torch starts it), `torch/include` (torch.compile needs it), and everything in
-`.dist-info` (scanners and importlib.metadata read it).
+`torch/bin/torch_shm_manager` (torch starts it), `torch/include` where the base may have a compiler (torch.compile
+hands it over), and everything in `.dist-info` (scanners and importlib.metadata read it).
 """
 
 from __future__ import annotations
@@ -16,19 +16,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-VERSION = 2
+VERSION = 3
 NEVER_OPENED = "never opened"  # in place of a rule's name: left out because an observed run did without
+SYMBOLS = "symbols"  # likewise: parts of programs and libraries that nothing loads (layers/symbols.py)
 Level = Literal["safe", "none"]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: paths that match are left out, unless they match `but`."""
+    """One rule: paths that match are left out, unless they match `but`.
+
+    `for_compilers`: what matches is read by a compiler in the image, and stays where there may be one.
+    """
 
     name: str
     pattern: re.Pattern[str]
     reason: str
     but: re.Pattern[str] | None = None
+    for_compilers: bool = False
 
     def matches(self, path: str) -> bool:
         return bool(self.pattern.search(path)) and not (self.but and self.but.search(path))
@@ -59,21 +64,37 @@ RULES = (
     ),
     Rule("static libraries", re.compile(r"\.(?:a|lib)$"), "for linking only", but=re.compile(r"^(?:triton|numba)/")),
     Rule("cython sources", re.compile(r"\.pyx(?:\.tp)?$"), "compiled into the extension beside them"),
-    Rule("torch programs", re.compile(r"^torch/(?:test|bin)/"), "C++ tests and protoc", but=re.compile("torch_shm_")),
+    Rule(
+        "torch headers",
+        re.compile(r"^torch/(?:include|share/cmake)/"),
+        "for torch.compile's C++ and for extensions, which a compiler builds",
+        for_compilers=True,
+    ),
+    Rule(
+        "torch programs",
+        re.compile(r"^torch/(?:test|bin)/|^torch/lib/lib(?:torchbind|jitbackend)_test\.so$"),
+        "C++ tests and protoc",
+        but=re.compile("torch_shm_"),
+    ),
 )
 
 
-def pruned(path: str, level: Level) -> Rule | None:
-    """The rule that leaves out `path` (relative to site-packages), or None where it stays."""
+def pruned(path: str, level: Level, *, compiles: bool = True) -> Rule | None:
+    """The rule that leaves out `path` (relative to site-packages), or None where it stays.
+
+    `compiles`: the image may have a compiler of native code.
+    """
     top = path.partition("/")[0]
     if level == "none" or top.endswith(".dist-info"):
         return None
-    return next((rule for rule in RULES if rule.matches(path)), None)
+    return next((rule for rule in RULES if rule.matches(path) and not (compiles and rule.for_compilers)), None)
 
 
-# Licences travel with the code wherever they lie, and .dist-info is what scanners and importlib.metadata read.
+# Licences travel with the code wherever they lie, and .dist-info is what scanners and importlib.metadata read. torch
+# asks at its start whether its shared memory manager exists, and opens it only where processes share tensors.
 _ALWAYS = re.compile(
-    r"^[^/]+\.dist-info/|(?:^|/)(?:LICEN[CS]ES?|COPYING|NOTICE|COPYRIGHT)(?:[-._][^/]*)?$", re.IGNORECASE
+    r"^[^/]+\.dist-info/|^torch/bin/torch_shm_manager$|(?:^|/)(?:LICEN[CS]ES?|COPYING|NOTICE|COPYRIGHT)(?:[-._][^/]*)?$",
+    re.IGNORECASE,
 )
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from lightship.cache import Cache
 from lightship.layers.environment import Environment
+from lightship.layers.installed_wheel import InstalledWheel, LeftOut, WheelSource
 from lightship.layers.layer import recipe_key
 from lightship.layers.prune import BYTECODE, Level
 from lightship.layers.prune import VERSION as PRUNE_VERSION
 from lightship.layers.wheel_archive import WheelArchive
-from lightship.layers.wheels import InstalledWheel, LeftOut, WheelSource
 
 VERSION = 1
 _KIND = "removed"
@@ -66,4 +66,5 @@ def remember_removed(
 
 
 def _key(wheel: WheelSource, environment: Environment, prune: Level) -> str:
-    return recipe_key(_KIND, VERSION, wheel.identity, environment.version, prune, str(PRUNE_VERSION))
+    rules = f"{PRUNE_VERSION}-{environment.compiles}"
+    return recipe_key(_KIND, VERSION, wheel.identity, environment.version, prune, rules)

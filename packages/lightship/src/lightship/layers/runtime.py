@@ -24,7 +24,7 @@ from lightship.layers.environment import Environment
 from lightship.layers.layer import recipe_key
 from lightship.layers.tar import TarWriter
 
-VERSION = 1
+VERSION = 2
 PACKAGE = "lightship_runtime"
 DISTRIBUTION = "lightship-runtime"
 _WHEEL = b"Wheel-Version: 1.0\nGenerator: lightship\nRoot-Is-Purelib: true\nTag: py3-none-any\n"

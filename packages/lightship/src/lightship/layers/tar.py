@@ -132,7 +132,7 @@ class TarWriter:
         `pieces` must raise before they end where the content has not this size in bytes, or another CRC-32 than the
         member says: the compressed bytes, `stored_size` of them, may go into the layer as they are.
         """
-        if not (size and self._splicer and stored_size >= self._splicer.splice_from):
+        if self._splicer is None or not self.splices(size, stored_size):
             self.file(path, size, (piece.plain for piece in pieces), mode=mode, uid=uid, gid=gid)
             return
         path = self._checked(path)
@@ -141,6 +141,10 @@ class TarWriter:
         self._splicer.splice(pieces, size)
         self._written += size
         self._pad(size)
+
+    def splices(self, size: int, stored_size: int) -> bool:
+        """Whether a compressed file, of these sizes in bytes, goes into the layer as it is compressed."""
+        return bool(size and self._splicer and stored_size >= self._splicer.splice_from)
 
     def content(self, path: str, content: bytes, *, mode: int = FILE_MODE, uid: int = 0, gid: int = 0) -> None:
         """Add a regular file whose content is at hand."""

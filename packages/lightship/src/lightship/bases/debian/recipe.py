@@ -18,7 +18,7 @@ from lightship.layers import TarWriter, recipe_key
 from lightship.releases import RELEASES
 from lightship.session import Session
 
-VERSION = 3  # of the bytes that this code writes for one lock; raised with every change of them
+VERSION = 4  # of the bytes that this code writes for one lock; raised with every change of them
 TREES = "debian"  # the kind of the cache's trees that hold unpacked bases
 
 

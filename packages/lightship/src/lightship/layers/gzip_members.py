@@ -57,7 +57,10 @@ class GzipMembers:
 
     def flush(self) -> bytes:
         """End the last member; a file without any member would be no gzip file, so one is always written."""
-        return self.end_member() if self._pending or self._written else _member(b"")
+        if self._pending or self._written:
+            return self.end_member()
+        self._written = True
+        return _member(b"")
 
     def end_member(self) -> bytes:
         """End the current gap's member where one has begun; whole members may follow (`gzip_member` makes them)."""

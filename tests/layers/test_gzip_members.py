@@ -39,7 +39,7 @@ KNOWN = [
     (3_000_000, GZIP_LEVEL, "d81afe45afe57bbcd8a875d46f4d72f8"),
     (3_000_000, 1, "03004c3a72bb624a23c4c2b7bdbf39a7"),
 ]
-SHORT = "1f8b08000000000000ff" "4b4ca43d0000" "647a70af" "64000000"  # 100 times "a" as a member
+SHORT = "1f8b08000000000000ff4b4ca43d0000647a70af64000000"  # 100 times "a" as a member
 
 ENVIRONMENT = Environment(f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}", platform.python_version())
 

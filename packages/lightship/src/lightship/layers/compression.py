@@ -101,4 +101,3 @@ def decompressed(file: BinaryIO, compression: Compression) -> Iterator[bytes]:
                 yield chunk
     except (zstandard.ZstdError, zlib.error, EOFError) as error:
         raise IntegrityError(f"A layer's {compression} stream is damaged: {error}.") from error
-

@@ -22,7 +22,9 @@ from lightship.layers.gzip_members import gunzipped
 from lightship.layers.tar_stream import TarStream
 
 VERSION = 2  # of what is written here; part of every key
-CHUNK_SIZE = 4 << 20  # bytes of content that a node fetches and checks at once, as the snapshotter's own tools have it
+CHUNK_SIZE = (
+    4 << 20
+)  # bytes of content that a node fetches and checks at once, as the snapshotter's own tools have it
 
 TOC_NAME = "stargz.index.json"
 PREFETCH_LANDMARK = ".prefetch.landmark"  # what start-up reads stands before it

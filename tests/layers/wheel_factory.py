@@ -12,7 +12,7 @@ from pathlib import Path
 import deflate
 
 from lightship.cache import file_digest
-from lightship.layers.wheels import WheelSource
+from lightship.layers.installed_wheel import WheelSource
 
 WHEEL = b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 TIME = (1980, 1, 1, 0, 0, 0)

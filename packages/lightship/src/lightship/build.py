@@ -16,11 +16,11 @@ from lightship.bases.image import ImageLock
 from lightship.download import GoneError
 from lightship.layers import Compression, Layer, materialise
 from lightship.layers.files import FileEntry, FilesRecipe
+from lightship.layers.installed_wheel import WheelSource
 from lightship.layers.processors import check_processor
 from lightship.layers.removed import Removed
 from lightship.layers.runtime import RuntimeRecipe
 from lightship.layers.weights import Weighed, WeightsFile, shards, weigh
-from lightship.layers.wheels import WheelSource
 from lightship.lock import Pruned, WheelsGoneError, fetch_wheels
 from lightship.locking import Locked, bring_up_to_date, replace_base, source_builder, target_of
 from lightship.oci import Built, Image, ImageIndex, Platform, Reference, write_layout

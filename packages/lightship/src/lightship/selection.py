@@ -11,9 +11,9 @@ import msgspec
 from lightship.errors import ProjectError
 from lightship.layers.environment import Environment
 from lightship.layers.installed import Installed
+from lightship.layers.installed_wheel import WheelSource
 from lightship.layers.prune import NEVER_OPENED, Level, always_kept, kept_paths
 from lightship.layers.removed import Removed, removed_from
-from lightship.layers.wheels import WheelSource
 from lightship.lock import Lock, LockedWheel, Pruned
 from lightship.session import Session
 

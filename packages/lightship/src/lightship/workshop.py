@@ -18,8 +18,9 @@ from lightship.layers.bytecode import Compiler, interpreter_compiler
 from lightship.layers.bytecode_store import BytecodeStore
 from lightship.layers.environment import Environment
 from lightship.layers.grouping import HEAVY, group
+from lightship.layers.installed_wheel import WheelSource
 from lightship.layers.removed import remember_removed
-from lightship.layers.wheels import WheelSource, WheelsRecipe
+from lightship.layers.wheels import WheelsRecipe
 from lightship.lock import LockedWheel, Pruned, Target, fetch_wheels, pinned_wheels
 from lightship.locking import bring_up_to_date, lock_base
 from lightship.oci import Platform

@@ -17,8 +17,9 @@ from lightship.building.failure import SourceBuildError
 from lightship.download import GoneError
 from lightship.layers import Compression, Recipe, materialise
 from lightship.layers.environment import Environment
+from lightship.layers.installed_wheel import WheelSource
 from lightship.layers.rootfs import resolve, root_filesystem
-from lightship.layers.wheels import WheelSource, WheelsRecipe
+from lightship.layers.wheels import WheelsRecipe
 from lightship.lock.file import LockedWheel
 from lightship.session import Session
 

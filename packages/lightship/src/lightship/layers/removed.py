@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from lightship.cache import Cache
 from lightship.layers.environment import Environment
+from lightship.layers.installed_wheel import InstalledWheel, LeftOut, WheelSource
 from lightship.layers.layer import recipe_key
 from lightship.layers.prune import BYTECODE, Level
 from lightship.layers.prune import VERSION as PRUNE_VERSION
 from lightship.layers.wheel_archive import WheelArchive
-from lightship.layers.wheels import InstalledWheel, LeftOut, WheelSource
 
 VERSION = 1
 _KIND = "removed"

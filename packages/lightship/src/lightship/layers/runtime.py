@@ -15,14 +15,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-
-from packaging.requirements import Requirement
+from typing import TYPE_CHECKING
 
 from lightship.errors import LightshipError
 from lightship.layers.bytecode import Compiler, bytecode_path
 from lightship.layers.environment import Environment
 from lightship.layers.layer import recipe_key
 from lightship.layers.tar import TarWriter
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 VERSION = 1
 PACKAGE = "lightship_runtime"
@@ -32,6 +34,8 @@ _WHEEL = b"Wheel-Version: 1.0\nGenerator: lightship\nRoot-Is-Purelib: true\nTag:
 
 def runtime_requirements() -> tuple[str, ...]:
     """What lightship-runtime needs in the image, as requirements for the resolver, extras left out; sorted."""
+    from packaging.requirements import Requirement
+
     declared = map(Requirement, _distribution().requires or ())
     return tuple(sorted(str(requirement) for requirement in declared if not _belongs_to_extra(requirement)))
 

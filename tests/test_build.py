@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from debian_archive import Signer, Suite, runtime_packages
 from package_index import PackageIndex
+from packaging.requirements import Requirement
 
 from lightship.build import build
 from lightship.cache import Cache
 from lightship.errors import LockError
+from lightship.layers.runtime import runtime_requirements
 from lightship.lock import WheelsGoneError, read_lock
 from lightship.locking import bring_up_to_date, move_base, move_wheels
 from lightship.oci.image import Platform
@@ -33,8 +35,9 @@ pytestmark = [
 @pytest.fixture
 def index(tmp_path: Path) -> Iterator[PackageIndex]:
     with PackageIndex(tmp_path / "index") as running:
-        for name in ("plain", "msgspec", "uvicorn"):
-            running.wheel(name)
+        running.wheel("plain")
+        for requirement in map(Requirement, runtime_requirements()):
+            running.wheel(requirement.name)
         yield running
 
 

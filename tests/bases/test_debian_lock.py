@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from debian_archive import Deb, Signer, Suite, environment, runtime_packages
 
-from lightship.bases.debian import DebianLock, differences, lock_debian
+from lightship.bases.debian import DebianLock, differences
+from lightship.bases.debian.newest import lock_debian
 from lightship.bases.debian.signature import verified
 from lightship.cache import Cache
 from lightship.errors import IntegrityError, LockError, NetworkError, ProjectError

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from machine import absent
 
-from lightship.bases.debian import build_debian, lock_debian
+from lightship.bases.debian import build_debian
+from lightship.bases.debian.newest import lock_debian
 from lightship.cache import Cache
 from lightship.layers import Compression
 from lightship.session import Session

@@ -11,7 +11,8 @@ from machine import absent
 from package_index import PackageIndex
 from workshop import Workshop
 
-from lightship.bases.debian import DebianLock, lock_debian
+from lightship.bases.debian import DebianLock
+from lightship.bases.debian.newest import lock_debian
 from lightship.cache import Cache
 from lightship.run.embedded import EmbeddedEngine
 from lightship.session import Session

@@ -143,3 +143,17 @@ def test_nothing_heavy_is_imported_at_start(module: str) -> None:
     program = f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+# What a build needs only where something changed; looked at after everything that every build imports.
+FOR_CHANGES = (
+    *("installer", "urllib3", "ssl", "http.client", "email.parser", "packaging.requirements", "rich"),
+    *("lightship.building", "lightship.run", "lightship.verify", "lightship.supply", "lightship.pruning"),
+    *("lightship.lock.amend", "lightship.bases.debian.newest", "lightship.bases.debian.configure"),
+)
+
+
+def test_a_build_imports_what_changes_need_only_when_there_are_some() -> None:
+    program = f"import sys, lightship.build; print(*(name for name in {FOR_CHANGES!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import deflate
 import zstandard
 from rich_images import ENVIRONMENT, FORMS, OddFiles, demo_wheel, make_rich_image, weights_file
 from wheel_factory import source_of
@@ -60,7 +60,7 @@ def golden_digests(folder: Path) -> Iterator[tuple[str, str]]:
 
 def versions() -> dict[str, str]:
     """What decides compressed bytes besides this code."""
-    return {"zlib": zlib.ZLIB_RUNTIME_VERSION, "zstd": ".".join(map(str, zstandard.ZSTD_VERSION))}
+    return {"deflate": deflate.__version__, "zstd": ".".join(map(str, zstandard.ZSTD_VERSION))}
 
 
 def render(folder: Path) -> str:

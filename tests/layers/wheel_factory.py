@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
+
+import deflate
 
 from lightship.cache import file_digest
 from lightship.layers.installed_wheel import WheelSource
@@ -37,13 +40,23 @@ def make_wheel(
     contents[f"{info}/RECORD"] = "\n".join([*rows, f"{info}/RECORD,,", ""]).encode()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         for member, content in contents.items():
             entry = zipfile.ZipInfo(member, TIME)
-            entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = (0o100755 if member in executable else 0o100644) << 16
-            archive.writestr(entry, content)
+            add_deflated(archive, entry, content)
     return path
+
+
+def add_deflated(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, content: bytes) -> None:
+    """Add a compressed member that is the same on every machine, unlike what zipfile and the machine's zlib make."""
+    archive.writestr(entry, bytes(deflate.deflate_compress(content, 6)))
+    entry.compress_type, entry.file_size, entry.CRC = zipfile.ZIP_DEFLATED, len(content), zlib.crc32(content)
+    assert archive.fp
+    after = archive.fp.tell()
+    archive.fp.seek(entry.header_offset)
+    archive.fp.write(entry.FileHeader(zip64=False))
+    archive.fp.seek(after)
 
 
 def digest(content: bytes) -> str:

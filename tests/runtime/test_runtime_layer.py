@@ -3,6 +3,7 @@
 import base64
 import csv
 import hashlib
+import importlib.metadata
 import io
 import json
 import subprocess
@@ -106,3 +107,9 @@ def test_its_requirements_are_few_and_loose() -> None:
     names = {Requirement(text).name for text in runtime_requirements()}
     assert names == {"httptools", "msgspec", "uvloop"}
     assert all("==" not in text and "<" not in text for text in runtime_requirements())
+
+
+def test_its_requirements_have_the_form_that_packaging_gives_them() -> None:
+    declared = [Requirement(text) for text in importlib.metadata.requires("lightship-runtime") or ()]
+    own = [each for each in declared if each.marker is None or "extra" not in str(each.marker)]
+    assert runtime_requirements() == tuple(sorted(map(str, own)))

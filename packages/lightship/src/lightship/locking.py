@@ -9,14 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from lightship.bases.base import Base
-from lightship.bases.debian import DebianLock, build_debian, lock_debian
+from lightship.bases.debian import DebianLock, build_debian
 from lightship.bases.image import ImageLock, build_image_base, lock_image
-from lightship.building import SandboxBuilder, folder_digest
 from lightship.cache import file_digest
 from lightship.errors import LockError
 from lightship.layers import Compression
@@ -38,6 +37,9 @@ from lightship.lock import (
 from lightship.oci.image import Platform
 from lightship.plan import BaseChoice, Plan
 from lightship.session import Session
+
+if TYPE_CHECKING:
+    from lightship.building import SandboxBuilder
 
 BASE_RECIPE = 1  # part of the base's digest: raise it when the same choice would now be locked differently
 _LEAST_GLIBC = (2, 17)  # where a base does not tell: manylinux2014, what wheels are most often built for
@@ -170,6 +172,8 @@ def source_builder(
         base_lock: Called, and waited for, only when something is built.
         before: What is locked so far; what is pinned there stays.
     """
+    from lightship.building import SandboxBuilder
+
     table, compression = plan.project.settings.base_table, Compression(plan.compression.value)
 
     def base() -> Base:
@@ -207,10 +211,16 @@ def _extra(plan: Plan) -> tuple[str, ...]:
 def _requirements_input(plan: Plan, target: Target, session: Session) -> str:
     """The digest of the requirements, and of the folders among them: their content is what is installed."""
     source = plan.requirements.value
-    folders = [
-        folder_digest(path) if path.is_dir() else file_digest(path) for path in local_places(source, session.environ)
-    ]
+    folders = [_place_digest(path) for path in local_places(source, session.environ)]
     return requirements_input(source, _extra(plan), target, folders)
+
+
+def _place_digest(path: Path) -> str:
+    if not path.is_dir():
+        return file_digest(path)
+    from lightship.building import folder_digest  # brings the sandbox, which most builds do without
+
+    return folder_digest(path)
 
 
 def _base_input(choice: BaseChoice, platform: Platform) -> str:
@@ -224,6 +234,8 @@ def lock_base(plan: Plan, platform: Platform, session: Session) -> DebianLock | 
     with session.progress.task(f"Locking the base {choice.reference}"):
         if choice.codename is None:
             return lock_image(choice.reference, platform, session, plan.project.directory)
+        from lightship.bases.debian.newest import lock_debian  # a fresh lock does without
+
         keyring = Path(plan.project.directory, table.keyring) if table.keyring else None
         return lock_debian(
             choice.codename, platform.architecture, choice.packages, session, mirror=table.mirror, keyring=keyring

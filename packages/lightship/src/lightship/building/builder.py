@@ -36,7 +36,7 @@ from lightship.oci.image import Platform
 from lightship.run.sandbox import WORK, run_sandboxed
 from lightship.session import Session
 
-RECIPE = 1  # part of every key: raise it when the same source would now become another wheel
+RECIPE = 2  # part of every key: raise it when the same source would now become another wheel
 TIMEOUT = 3600.0  # seconds for one build; the largest C++ packages take less than half of it on two cores
 _RECORDS = "built-wheels"
 _ROUNDS = 3  # a backend asks for more at most once; what it then asks for besides is a mistake

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lightship.bases.base import Base
-from lightship.bases.debian import DebianLock, build_debian, lock_debian
+from lightship.bases.debian import DebianLock, build_debian
+from lightship.bases.debian.newest import lock_debian
 from lightship.building.failure import SourceBuildError
 from lightship.download import GoneError
 from lightship.layers import Compression, Recipe, materialise

@@ -24,7 +24,6 @@ from lightship.lock.target import Target
 _FILES = 100_000
 _TOTAL = 8 << 30  # bytes unpacked
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time of a zip
-_LEVEL = 6  # of zlib; wheels are kept in the cache, and layers are packed anew
 
 
 @dataclass(frozen=True)
@@ -82,16 +81,15 @@ def _rewrite(archive: zipfile.ZipFile, target: IO[bytes], title: str) -> None:
         raise SourceBuildError(f"{title}: the wheel has two files of one name.")
     if len(members) > _FILES or sum(each.file_size for each in listed) > _TOTAL:
         raise SourceBuildError(f"{title}: the wheel has more files, or larger ones, than a wheel can have.")
-    with zipfile.ZipFile(target, "w") as written:
+    # Stored: the digest is in the lock, and must not depend on the machine's zlib; layers are packed anew anyway.
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as written:
         # The metadata last, as wheels have it (PEP 427), everything else by name.
         for name in sorted(members, key=lambda each: (".dist-info/" in each, each)):
             member = members[name]
-            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry = zipfile.ZipInfo(name, _EPOCH)  # its compress_type is ZIP_STORED
             entry.create_system = 3  # Unix, whose modes follow
             executable = (member.external_attr >> 16) & 0o111
             entry.external_attr = (stat.S_IFREG | (0o755 if executable else 0o644)) << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry._compresslevel = _LEVEL  # type: ignore[attr-defined]
             large = member.file_size >= zipfile.ZIP64_LIMIT
             with archive.open(member) as source, written.open(entry, "w", force_zip64=large) as sink:
                 left = member.file_size

@@ -72,7 +72,8 @@ class Display:
         from rich.console import Console
 
         file = sys.stderr if stderr else sys.stdout
-        return Console(file=file, width=None if file.isatty() else 110, soft_wrap=False)
+        # Without emoji: image names are full of colons.
+        return Console(file=file, width=None if file.isatty() else 110, soft_wrap=False, emoji=False)
 
 
 @contextmanager

@@ -18,13 +18,10 @@ from lightship.cache import CHUNK
 from lightship.errors import IntegrityError
 from lightship.layers.estargz import CHUNK_SIZE
 from lightship.layers.estargz import VERSION as ESTARGZ_VERSION
-from lightship.layers.gzip_members import GZIP_LEVEL, SPLICE_FROM, GzipMembers
+from lightship.layers.gzip_members import DEFLATE, MEMBER_SIZE, SPLICE_FROM, GzipMembers, gunzipped
 from lightship.layers.gzip_members import VERSION as GZIP_VERSION
 
 ZSTD_LEVEL = 3  # on Python packages smaller than gzip -6, 16 times as fast to write and 4.7 times to read
-
-
-_ZLIB = f"zlib-{zlib.ZLIB_RUNTIME_VERSION}-{GZIP_LEVEL}"
 
 
 class Compression(StrEnum):
@@ -48,10 +45,10 @@ class Compression(StrEnum):
             version = ".".join(map(str, zstandard.ZSTD_VERSION))
             return f"zstd-{version}-{ZSTD_LEVEL}-one-thread"  # workers would write other bytes
         if self is Compression.GZIP:
-            # What is spliced depends on its wheel alone; the rest depends on zlib.
-            return f"gzip-members-{GZIP_VERSION}-{SPLICE_FROM}-{_ZLIB}"
+            # What is spliced depends on its wheel alone; the rest depends on libdeflate.
+            return f"gzip-members-{GZIP_VERSION}-{SPLICE_FROM}-{MEMBER_SIZE}-{DEFLATE}"
         if self is Compression.ESTARGZ:
-            return f"estargz-{ESTARGZ_VERSION}-{CHUNK_SIZE}-{_ZLIB}"
+            return f"estargz-{ESTARGZ_VERSION}-{CHUNK_SIZE}-{DEFLATE}"
         return "none"
 
     @classmethod
@@ -67,7 +64,7 @@ class Compression(StrEnum):
 
 
 class Compressor(Protocol):
-    """An incremental compressor, as zlib and zstandard have them."""
+    """An incremental compressor, as zstandard has them."""
 
     def compress(self, data: bytes, /) -> bytes: ...
     def flush(self) -> bytes: ...
@@ -98,21 +95,9 @@ def decompressed(file: BinaryIO, compression: Compression) -> Iterator[bytes]:
         if compression is Compression.ZSTD:
             yield from zstandard.ZstdDecompressor().read_to_iter(file, read_size=CHUNK)
         elif compression in (Compression.GZIP, Compression.ESTARGZ):
-            yield from _gunzipped(file)
+            yield from gunzipped(file)
         else:
             while chunk := file.read(CHUNK):
                 yield chunk
     except (zstandard.ZstdError, zlib.error, EOFError) as error:
         raise IntegrityError(f"A layer's {compression} stream is damaged: {error}.") from error
-
-
-def _gunzipped(file: BinaryIO) -> Iterator[bytes]:
-    """Every member of a gzip file: eStargz and pigz write many."""
-    member = zlib.decompressobj(31)
-    while chunk := file.read(CHUNK):
-        while chunk:
-            yield member.decompress(chunk, CHUNK)  # bounded, so that a bomb unfolds piece by piece
-            chunk = member.unconsumed_tail or member.unused_data
-            if member.eof:
-                member = zlib.decompressobj(31)
-    yield member.flush()

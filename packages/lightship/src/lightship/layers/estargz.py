@@ -12,16 +12,16 @@ from __future__ import annotations
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, BinaryIO
 
 import msgspec
 
 from lightship.errors import IntegrityError
+from lightship.layers.gzip_members import gunzipped
 from lightship.layers.tar_stream import TarStream
 
-VERSION = 1  # of what is written here; part of every key
+VERSION = 2  # of what is written here; part of every key
 CHUNK_SIZE = (
     4 << 20
 )  # bytes of content that a node fetches and checks at once, as the snapshotter's own tools have it
@@ -124,7 +124,7 @@ def read_toc(file: BinaryIO, size: int, name: str) -> tuple[Toc, bytes, int]:
         raise IntegrityError(f"{name} is not an eStargz layer: its last {FOOTER_SIZE} bytes are no footer.")
     file.seek(offset)
     try:
-        for entry in (tar := TarStream(_member(file), name)):
+        for entry in (tar := TarStream(gunzipped(file), name)):
             if entry.path == TOC_NAME and entry.size <= _TOC_LIMIT:
                 stored = b"".join(tar.content())
                 return msgspec.json.decode(stored, type=Toc), stored, offset
@@ -132,12 +132,3 @@ def read_toc(file: BinaryIO, size: int, name: str) -> tuple[Toc, bytes, int]:
     except (zlib.error, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{name} has an unreadable table of contents: {error}.") from error
     raise IntegrityError(f"{name} has no table of contents where its end says.")
-
-
-def _member(file: BinaryIO) -> Iterator[bytes]:
-    """One gzip member, inflated."""
-    stream = zlib.decompressobj(31)
-    while not stream.eof and (piece := file.read(1 << 18)):
-        while piece and not stream.eof:
-            yield stream.decompress(piece, 1 << 20)
-            piece = stream.unconsumed_tail

@@ -42,7 +42,7 @@ class EstargzStream:
     def __init__(self, blob: BlobWriter) -> None:
         self._blob = blob
         self._hash = hashlib.sha256()
-        self._members = GzipMembers()
+        self._members = GzipMembers(CHUNK_SIZE)  # so that each chunk is one member
         self._entries: list[TocEntry] = []
         self._content: _Content | None = None
         self._indexing = True

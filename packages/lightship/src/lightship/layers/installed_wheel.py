@@ -15,9 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from installer.scripts import Script
-from installer.utils import parse_entrypoints
-
 from lightship.layers.bytecode import bytecode_path
 from lightship.layers.bytecode_choice import worth_compiling
 from lightship.layers.environment import PREFIX, PYTHON, Environment
@@ -251,6 +248,9 @@ class InstalledWheel:
         return f"{roots[scheme]}/{path}", Entry(self, content, executable=True)
 
     def _entry_points(self, content: bytes) -> Iterator[tuple[str, Entry]]:
+        from installer.scripts import Script
+        from installer.utils import parse_entrypoints
+
         try:
             for name, module, attribute, section in parse_entrypoints(content.decode("utf-8")):
                 if "/" in name or name in ("", ".", "..") or "\0" in name:

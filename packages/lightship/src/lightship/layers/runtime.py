@@ -10,13 +10,12 @@ import base64
 import hashlib
 import importlib.metadata
 import importlib.util
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-
-from packaging.requirements import Requirement
 
 from lightship.errors import LightshipError
 from lightship.layers.bytecode import Compiler, bytecode_path
@@ -27,13 +26,13 @@ from lightship.layers.tar import TarWriter
 VERSION = 2
 PACKAGE = "lightship_runtime"
 DISTRIBUTION = "lightship-runtime"
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+(?:>=[0-9.]+)?")  # the requirements of ours that no extra brings
 _WHEEL = b"Wheel-Version: 1.0\nGenerator: lightship\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
 def runtime_requirements() -> tuple[str, ...]:
     """What lightship-runtime needs in the image, as requirements for the resolver, extras left out; sorted."""
-    declared = map(Requirement, _distribution().requires or ())
-    return tuple(sorted(str(requirement) for requirement in declared if not _belongs_to_extra(requirement)))
+    return tuple(sorted(filter(None, map(_requirement, _distribution().requires or ()))))
 
 
 @dataclass(frozen=True)
@@ -130,8 +129,14 @@ def _metadata() -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _belongs_to_extra(requirement: Requirement) -> bool:
-    return requirement.marker is not None and "extra" in str(requirement.marker)
+def _requirement(declared: str) -> str | None:
+    """A requirement in the form that `packaging` gives it; None where it belongs to an extra."""
+    if _PLAIN.fullmatch(declared):
+        return declared  # in that form already, and a build that has nothing to do need not import the parser
+    from packaging.requirements import Requirement
+
+    requirement = Requirement(declared)
+    return None if requirement.marker is not None and "extra" in str(requirement.marker) else str(requirement)
 
 
 def _distribution() -> importlib.metadata.Distribution:

@@ -3,9 +3,10 @@
 `requirements` finds what the user asks for; `resolve` has uv choose versions for the image's `Target` and picks one
 wheel of each; `sources`, `named_sources` and `build_inputs` have what nobody offers as a wheel built by whoever can;
 `file` reads, writes and compares `lightship.lock`; `fetch` brings the locked bytes into the cache; `pylock` speaks
-PEP 751 with other tools. `index` hands the configuration of indexes to uv, which `uv` runs as a program, and
-`wheelhouse` folders of wheels, as pages. May import `cache`, `file_digests`, `session`, `progress`, `download`,
-`transfer`, `transport` and `errors`; knows nothing of plans, layers or bases.
+PEP 751 with other tools. `index` hands the configuration of indexes (`named_indexes`) to uv, which `uv` runs as a
+program, once more for each of several indexes (`several_indexes`), and `wheelhouse` folders of wheels, as pages. May
+import `cache`, `file_digests`, `session`, `progress`, `download`, `transfer`, `transport` and `errors`; knows nothing
+of plans, layers or bases.
 """
 
 from lightship.lock.build_inputs import Builder

@@ -14,15 +14,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from lightship.lock.keyring import keyring_password
+from lightship.lock.named_indexes import (
+    INDEX_KEYS,
+    INDEX_VARIABLES,
+    credentials,
+    indexes_of_environ,
+    indexes_of_options,
+    indexes_of_settings,
+    orders,
+    uses_keyring,
+)
 from lightship.lock.requirements import RequirementsSource
 from lightship.lock.requirements_file import Line, normalised
-from lightship.transport import origin_of, without_credentials
 
-_INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL")
-_INDEX_KEYS = frozenset({"index", "index-url", "extra-index-url", "no-index"})
 _PLACE_OPTIONS = (
     "--index-url",
     "-i",
@@ -43,13 +48,19 @@ class IndexConfiguration:
         environ: The environment for uv, complete.
         options: What uv takes from its command line only.
         credentials: User name and password by origin, of every index that is configured.
+        lines: What the requirements file says of places, as lines for uv.
         key: Stands for where packages are looked for; addresses remembered under one key are not used under another.
+        orders: Values of UV_INDEX, each with another index before all others, where there are several and uv is to
+            look for the best match in all of them; else none. The index that uv assumes where none is named is
+            never put first: it has no name here.
     """
 
     environ: Mapping[str, str]
     options: tuple[str, ...]
+    lines: tuple[str, ...]
     credentials: Mapping[str, tuple[str, str]]
     key: str
+    orders: tuple[str, ...]
 
 
 def index_configuration(
@@ -60,18 +71,20 @@ def index_configuration(
     options = [line.expanded(environ) for line in index_options(source)]
     named_by_file = any(option.startswith(("-i", "--index-url")) for option in options)
     pip = _pip_settings(environ)
-    if named_by_file or any(environ.get(name) for name in _INDEX_VARIABLES) or _configured(settings) & _INDEX_KEYS:
-        pip = {key: value for key, value in pip.items() if key not in _INDEX_KEYS}
+    if named_by_file or any(environ.get(name) for name in INDEX_VARIABLES) or _configured(settings) & INDEX_KEYS:
+        pip = {key: value for key, value in pip.items() if key not in INDEX_KEYS}
     combined = _with_pip_settings(environ, pip, _configured(settings))
-    indexes = [*_indexes_of_environ(combined), *_indexes_of_settings(settings), *_indexes_of_options(options)]
+    indexes = [*indexes_of_environ(combined), *indexes_of_settings(settings), *indexes_of_options(options)]
     places = [f"{name}={url}" for name, url in indexes]
     places += [f"{name}={combined[name]}" for name in ("UV_FIND_LINKS", "UV_INDEX_STRATEGY") if name in combined]
     uv_options = ("--no-index",) if pip.get("no-index", "").lower() in ("1", "true", "yes", "on") else ()
     return IndexConfiguration(
         environ=combined,
         options=uv_options,
-        credentials=dict(_credentials(indexes, combined, keyring=_uses_keyring(combined, settings))),
+        lines=tuple(options),
+        credentials=dict(credentials(indexes, combined, keyring=uses_keyring(combined, settings))),
         key=hashlib.sha256("\0".join([*places, *options, *uv_options]).encode()).hexdigest()[:16],
+        orders=() if uv_options else tuple(orders(combined, settings, options)),
     )
 
 
@@ -241,67 +254,3 @@ def without_metadata(environ: Mapping[str, str], directory: Path, names: Sequenc
         *({"name": name} for name in names),
     ]
     return tomli_w.dumps({**merged, **{key: value for key, value in kept.items() if value}})
-
-
-# Credentials
-
-
-def _indexes_of_environ(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Name (empty where there is none) and URL of the indexes and remote folders in uv's variables."""
-    for variable in _INDEX_VARIABLES:
-        yield from (_named(entry) for entry in environ.get(variable, "").split())
-    yield from (("", link) for link in environ.get("UV_FIND_LINKS", "").split(",") if "://" in link)
-
-
-def _named(entry: str) -> tuple[str, str]:
-    name, separator, url = entry.partition("=")
-    return (name, url) if separator and "/" not in name else ("", entry)
-
-
-def _indexes_of_settings(settings: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    for table in settings:
-        tables = table.get("index", [])
-        for index in tables if isinstance(tables, list) else ():
-            if isinstance(index, dict):
-                yield str(index.get("name", "")), str(index.get("url", ""))
-        for key in ("index-url", "extra-index-url", "find-links"):
-            value = table.get(key, [])
-            yield from (("", str(url)) for url in (value if isinstance(value, list) else [value]))
-
-
-def _indexes_of_options(options: list[str]) -> Iterator[tuple[str, str]]:
-    for option in options:
-        for word in option.replace("=", " ", 1).split()[1:]:
-            yield "", word
-
-
-def _uses_keyring(environ: Mapping[str, str], settings: list[dict[str, Any]]) -> bool:
-    chosen = environ.get("UV_KEYRING_PROVIDER") or next(
-        (table["keyring-provider"] for table in settings if "keyring-provider" in table), "disabled"
-    )
-    return chosen == "subprocess"
-
-
-def _credentials(
-    indexes: list[tuple[str, str]], environ: Mapping[str, str], *, keyring: bool
-) -> Iterator[tuple[str, tuple[str, str]]]:
-    """By origin: what the URL holds, with the keyring's password, else `UV_INDEX_<NAME>_USERNAME` and `_PASSWORD`."""
-    for name, url in indexes:
-        try:
-            split = urlsplit(url)
-        except ValueError:
-            continue
-        if not split.hostname:
-            continue
-        variable = "UV_INDEX_" + "".join(letter if letter.isalnum() else "_" for letter in name).upper()
-        if split.username is not None:
-            user, password = unquote(split.username), split.password
-            if password is None and keyring:
-                host = split.netloc.rpartition("@")[2]
-                bare = without_credentials(url)
-                password = keyring_password(bare, user, environ) or keyring_password(host, user, environ)
-                yield origin_of(url), (user, password or "")
-            else:
-                yield origin_of(url), (user, unquote(password or ""))
-        elif name and f"{variable}_USERNAME" in environ:
-            yield origin_of(url), (environ[f"{variable}_USERNAME"], environ.get(f"{variable}_PASSWORD", ""))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from lightship.lock.amend import amended
 from lightship.lock.build_inputs import Builder, BuiltWheels, input_of, locked_content, resolve_building
 from lightship.lock.file import LockedWheel
 from lightship.lock.index import index_configuration, index_options
@@ -37,6 +36,8 @@ def resolve(
     Raises: `LockError` where no set of wheels fits, `ProjectError` where the requirements cannot be read,
         `NetworkError` where the index cannot be reached; and what the builder raises.
     """
+    from lightship.lock.amend import amended
+
     if builder is None:
         check_supported(source)
     index = index_configuration(session.environ, source, source.directory)

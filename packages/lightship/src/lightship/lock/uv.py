@@ -17,6 +17,7 @@ from lightship.errors import LightshipError, LockError, NetworkError
 from lightship.lock.file import LockedWheel
 from lightship.lock.index import IndexConfiguration, without_metadata
 from lightship.lock.requirements_file import normalised
+from lightship.lock.several_indexes import pins, with_wheels
 from lightship.lock.target import Target
 from lightship.lock.wheelhouse import with_pages
 from lightship.session import Session
@@ -93,8 +94,7 @@ class Uv:
         Raises: `UvError`.
         """
         arguments = [
-            *("pip", "compile", "--format", "pylock.toml", "--only-binary", ":all:"),
-            *("--python", sys.executable, "--python-version", target.python, "--python-platform", target.uv_platform),
+            *_compile(target),
             *["--no-deps"] * no_deps,
             *["--refresh"] * refresh,
             *(word for name in sdists_of for word in ("--no-binary", name)),
@@ -112,7 +112,13 @@ class Uv:
             if sdists_of:
                 settings = without_metadata(self.index.environ, self.directory, sdists_of)
                 environ["UV_CONFIG_FILE"] = _written(folder / "uv.toml", settings)
-            return self._run(arguments, "\n".join([*lines, ""]), _preferences(preferences), environ)
+            content, place = self._run(arguments, "\n".join([*lines, ""]), _preferences(preferences), environ)
+        if sdists_of or not (chosen := pins(content)):
+            return content, place
+        arguments = [*_compile(target), "--no-deps", *self.index.options, "-"]
+        text = "\n".join([*self.index.lines, *chosen, ""])
+        others = [self._run(arguments, text, environ={**environ, "UV_INDEX": order}) for order in self.index.orders]
+        return with_wheels(content, others), place
 
     def export(self, lock: Path) -> tuple[dict[str, Any], Path]:
         """A `uv.lock` like `compile`: the project's own dependencies, without development groups.
@@ -211,6 +217,13 @@ def packages_without_wheels(error: UvError) -> tuple[str, ...]:
         return ()
     names = (name or other for name, other in _WITHOUT_WHEELS.findall(error.explanation))
     return tuple(sorted({normalised(name) for name in names}))
+
+
+def _compile(target: Target) -> tuple[str, ...]:
+    return (
+        *("pip", "compile", "--format", "pylock.toml", "--only-binary", ":all:"),
+        *("--python", sys.executable, "--python-version", target.python, "--python-platform", target.uv_platform),
+    )
 
 
 def _written(path: Path, text: str) -> str:

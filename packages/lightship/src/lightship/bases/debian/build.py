@@ -6,11 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lightship.bases.base import Base, Interpreter
-from lightship.bases.debian.filesystem import unpack
 from lightship.bases.debian.lock import DebianLock
 from lightship.bases.debian.recipe import TREES, DebianRecipe
 from lightship.layers import Compression, Layer, materialise, plain_tar
-from lightship.layers.tar_stream import TarStream
 from lightship.releases import RELEASES
 from lightship.session import Session
 
@@ -59,6 +57,9 @@ def root_directory(key: str, layer: Layer, session: Session) -> Path:
     """The base, unpacked: where the build left it, or from its layer if that has gone from the cache."""
 
     def fill(directory: Path) -> None:
+        from lightship.bases.debian.filesystem import unpack
+        from lightship.layers.tar_stream import TarStream
+
         with plain_tar(layer, session.cache) as chunks:
             unpack(TarStream(chunks, f"The layer {layer.title!r}"), directory)
 

@@ -6,14 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightship.bases.debian.configure import configure
-from lightship.bases.debian.filesystem import RootFileSystem
 from lightship.bases.debian.lock import DebianLock, LockedDeb
-from lightship.bases.debian.mirrors import find_mirrors
-from lightship.bases.debian.runtime import MODULES_OF_LIBRARIES
-from lightship.bases.debian.stdlib import compile_standard_library
-from lightship.bases.debian.unpack import unpack_all
-from lightship.download import Download, GoneError, download_all
 from lightship.layers import TarWriter, recipe_key
 from lightship.releases import RELEASES
 from lightship.session import Session
@@ -49,6 +42,13 @@ class DebianRecipe:
         return f"{RELEASES[self.lock.codename].pretty_name}, {len(self.lock.packages)} packages"
 
     def write(self, tar: TarWriter) -> None:
+        # What a base that is in the cache does without.
+        from lightship.bases.debian.configure import configure
+        from lightship.bases.debian.filesystem import RootFileSystem
+        from lightship.bases.debian.runtime import MODULES_OF_LIBRARIES
+        from lightship.bases.debian.stdlib import compile_standard_library
+        from lightship.bases.debian.unpack import unpack_all
+
         files = fetch_packages(self.lock, self.session, self.mirror)
         with self.session.cache.temporary_directory() as folder, self.session.progress.task(f"Base: {self.title}"):
             tree = RootFileSystem(folder)
@@ -75,6 +75,9 @@ def fetch_packages(lock: DebianLock, session: Session, mirror: str | None) -> li
 
     Raises: `GoneError` that names each package that the mirror no longer has.
     """
+    from lightship.bases.debian.mirrors import find_mirrors
+    from lightship.download import Download, GoneError, download_all
+
     cache = session.cache
     missing = [each for each in lock.packages if not cache.has_blob(f"sha256:{each.sha256}", each.size)]
     if missing:

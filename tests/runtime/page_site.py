@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import shutil
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvicorn
@@ -18,6 +20,9 @@ from lightship_runtime.host.answering import Answering
 from lightship_runtime.log import Log
 from lightship_runtime.pages import PageSettings, pages, shell
 from lightship_runtime.payload import Call, RequestError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 STREAMS = {"text/event-stream": b"data: %s\n\n", "application/x-ndjson": b"%s\n"}
@@ -42,7 +47,7 @@ class Site:
     port: int = 0
 
     def __post_init__(self) -> None:
-        self.answering = Answering(self.engine, self.settings.model, Log(io.StringIO()))
+        self.answering = Answering(self.engine, self.settings.model, "test", Log(io.StringIO()))
         self.pages = pages(self.engine.signature, self.settings)
 
     @property
@@ -112,6 +117,18 @@ def served(site: Site) -> Iterator[Site]:
     finally:
         server.should_exit = server.force_exit = True
         thread.join(30)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium, without a window. Only for tests with the marker tool("chromium")."""
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # its sandbox needs another user than root
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        yield browser
+        browser.close()
 
 
 def _header(name: str, value: str) -> tuple[bytes, bytes]:

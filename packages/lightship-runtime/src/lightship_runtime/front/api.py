@@ -135,6 +135,7 @@ class Api:
             self.submit(request, call)
             return
         stream = Stream(request, form)
+        call = msgspec.structs.replace(call, accept="")  # it asks for parts, which is no form of a whole answer
         self.submit(request, call, stream)
 
     def _infer(self, request: Request, json_length: int | None) -> None:

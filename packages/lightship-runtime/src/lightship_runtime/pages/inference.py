@@ -10,6 +10,7 @@ from lightship_runtime.engines.engine import Signature, TensorSpec
 from lightship_runtime.pages.known import known_instance
 from lightship_runtime.pages.schema import BINARY, Schema, ref
 from lightship_runtime.pages.settings import PageSettings
+from lightship_runtime.payload.metadata import model_inputs
 
 TAG = {"name": "inference protocol", "description": "The Open Inference Protocol v2, as KServe's clients speak it."}
 _DATATYPES = (
@@ -96,38 +97,52 @@ SCHEMAS: dict[str, Schema] = {
 }
 
 
+_LIVE: Schema = {"type": "object", "properties": {"live": {"type": "boolean"}}, "required": ["live"]}
+_READY: Schema = {"type": "object", "properties": {"ready": {"type": "boolean"}}, "required": ["ready"]}
+
+
 def paths(signature: Signature, settings: PageSettings, errors: Callable[..., Schema]) -> Schema:
     """The routes; `errors(settings, *statuses)` makes the responses of failures."""
+    found = {
+        "/v2": _get("v2_server", "The server and its extensions", ref("ServerMetadata"), errors(settings)),
+        "/v2/health/live": _health("v2_live", "Whether the server lives", _LIVE),
+        "/v2/health/ready": _health("v2_ready", "Whether the model is ready", _READY),
+    }
     model = f"/v2/models/{quote(settings.model, safe='')}"
-
-    def get(name: str, summary: str, answer: str | None, *, unready: bool = False) -> Schema:
-        ok: Schema = {"description": "Yes." if answer is None else "The description."}
-        if answer:
-            ok["content"] = {"application/json": {"schema": ref(answer)}}
-        statuses = (503,) if unready else ()
-        return {
-            "get": {
-                "operationId": name,
-                "tags": [TAG["name"]],
-                "summary": summary,
-                "responses": {"200": ok, **errors(settings, *statuses)},
-            }
+    for path, suffix in {model: "", f"{model}/versions/1": "_version"}.items():
+        found |= {
+            path: _get(
+                f"v2_model{suffix}", "The model's inputs and outputs", ref("ModelMetadata"), errors(settings, 503)
+            ),
+            f"{path}/ready": _health(f"v2_model_ready{suffix}", "Whether the model is ready", _READY),
+            f"{path}/infer": {"post": _infer(f"v2_infer{suffix}", signature, settings, errors)},
         }
+    return found
 
-    live = get("v2_live", "Whether the server lives", None)
-    live["get"]["security"] = []
-    live["get"]["responses"].pop("401", None)
+
+def _get(name: str, summary: str, answer: Schema, failures: Schema) -> Schema:
+    content = {"application/json": {"schema": answer}}
     return {
-        "/v2": get("v2_server", "The server and its extensions", "ServerMetadata"),
-        "/v2/health/live": live,
-        "/v2/health/ready": get("v2_ready", "Whether all models are ready", None, unready=True),
-        model: get("v2_model", "The model's inputs and outputs", "ModelMetadata", unready=True),
-        f"{model}/ready": get("v2_model_ready", "Whether the model is ready", None, unready=True),
-        f"{model}/infer": {"post": _infer(signature, settings, errors)},
+        "get": {
+            "operationId": name,
+            "tags": [TAG["name"]],
+            "summary": summary,
+            "responses": {"200": {"description": "The description.", "content": content}, **failures},
+        }
     }
 
 
-def _infer(signature: Signature, settings: PageSettings, errors: Callable[..., Schema]) -> Schema:
+def _health(name: str, summary: str, answer: Schema) -> Schema:
+    content = {"application/json": {"schema": answer}}
+    found = _get(name, summary, answer, {})
+    responses = {"200": {"description": "Yes.", "content": content}}
+    if answer is _READY:
+        responses["503"] = {"description": "No, or not any more.", "content": content}
+    found["get"].update(responses=responses, security=[])
+    return found
+
+
+def _infer(name: str, signature: Signature, settings: PageSettings, errors: Callable[..., Schema]) -> Schema:
     json: Schema = {"schema": ref("InferRequest")}
     if example := _example(signature, settings):
         json["examples"] = {"known": {"summary": "A body that this model is known to answer", "value": example}}
@@ -138,7 +153,7 @@ def _infer(signature: Signature, settings: PageSettings, errors: Callable[..., S
         "description": "How many bytes of the body are JSON; the tensors' own bytes follow.",
     }
     return {
-        "operationId": "v2_infer",
+        "operationId": name,
         "tags": [TAG["name"]],
         "summary": "Predict from tensors",
         "parameters": [length],
@@ -158,13 +173,14 @@ def _infer(signature: Signature, settings: PageSettings, errors: Callable[..., S
 
 def _example(signature: Signature, settings: PageSettings) -> Schema | None:
     one = known_instance(signature, settings.request)
-    if one is None or not signature.inputs:
+    if one is None:
         return None
-    if len(signature.inputs) == 1:
+    inputs = model_inputs(signature)
+    if len(inputs) == 1:
         values = list(one.values()) if signature.rows and isinstance(one, dict) else one
-        return {"inputs": [_tensor(signature.inputs[0], values)]}
-    if isinstance(one, dict) and all(spec.name in one for spec in signature.inputs):
-        return {"inputs": [_tensor(spec, one[spec.name]) for spec in signature.inputs]}
+        return {"inputs": [_tensor(inputs[0], values)]}
+    if isinstance(one, dict) and all(spec.name in one for spec in inputs):
+        return {"inputs": [_tensor(spec, one[spec.name]) for spec in inputs]}
     return None
 
 
@@ -175,4 +191,9 @@ def _tensor(spec: TensorSpec, value: Any) -> Schema:
     while isinstance(inner, list):
         shape.append(len(inner))
         inner = inner[0] if inner else None
-    return {"name": spec.name, "shape": shape, "datatype": spec.datatype, "data": [value]}
+    shape += [1] * (len(spec.shape) - len(shape))  # a column for each input
+    return {"name": spec.name, "shape": shape, "datatype": spec.datatype, "data": _flat(value)}
+
+
+def _flat(value: Any) -> list[Any]:
+    return [inner for one in value for inner in _flat(one)] if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""A body that the model is known to answer, made of what the engine or the golden request says."""
+"""A body that the model is known to answer: the golden request's instance, else the engine's own example."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import io
 from typing import Any
 
 from lightship_runtime.engines.engine import Signature
-from lightship_runtime.pages.schema import columns_of
+from lightship_runtime.payload.tables import column_names
 
 
 def known_instance(signature: Signature, body: Any) -> Any:
-    """One instance: the signature's own, else the first of a known body; None where nobody knows one."""
-    one = signature.example if signature.example is not None else _first(signature, body)
-    names = columns_of(signature)
+    """One instance: the first of a known body, else the engine's, which may be mere zeros; None if there is none."""
+    one = _first(signature, body)
+    if one is None:
+        one = signature.example
+    names = column_names(signature)
     if names and isinstance(one, list) and len(one) == len(names):
         return dict(zip(names, one))  # noqa: B905  # equally long
     return one

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from lightship_runtime.engines.engine import Signature, TensorSpec
+from lightship_runtime.payload.tables import column_names
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -33,7 +34,7 @@ def instance(signature: Signature, example: Any = None) -> Schema:
     `example` is one instance that is known to be right; it tells columns of texts from columns of numbers.
     """
     if signature.kind == "rows":
-        names = columns_of(signature)
+        names = column_names(signature)
         schema = _record(names, example) if names else _row(signature, (), example)
     elif signature.kind == "tensor":
         schema = _tensors(signature.inputs)
@@ -52,7 +53,7 @@ def instance(signature: Signature, example: Any = None) -> Schema:
 
 def request(signature: Signature, example: Any = None) -> dict[str, Schema]:
     """`PredictRequest`, every body of `POST /predict` that is JSON, and the named schemas that it refers to."""
-    names = columns_of(signature)
+    names = column_names(signature)
     parts = {"Instance": instance(signature, example)}
     bare = [ref("Instances")]
     items = ref("Instance")
@@ -127,13 +128,6 @@ def answer(signature: Signature) -> dict[str, Schema]:
             "description": "The answer to a request, whatever form that had.",
         },
     }
-
-
-def columns_of(signature: Signature) -> tuple[str, ...] | None:
-    """What a table's columns are called: as the model was trained, or one input per column; None if nobody knows."""
-    if signature.rows and signature.names is None and len(signature.inputs) > 1:
-        return tuple(one.name for one in signature.inputs)
-    return signature.names
 
 
 def _options(signature: Signature) -> Schema:

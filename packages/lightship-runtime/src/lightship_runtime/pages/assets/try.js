@@ -22,6 +22,7 @@ connect((api) => {
   find("probabilities-label").hidden = !probabilities;
   find("probabilities").checked = probabilities;
   find("stream-label").hidden = !streaming;
+  find("stream").value = streaming ? "text/event-stream" : "";
   const fill = () => {
     find("json").value = example === undefined ? "" : pretty(example);
     form?.fill(example?.instances?.[0]);

@@ -1,0 +1,105 @@
+"""The pages as the runtime itself serves them: over its own HTTP, while the model loads and after it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+from page_site import chromium
+
+MODEL = """
+import pathlib, time
+
+def load():
+    while not pathlib.Path("go").exists():
+        time.sleep(0.02)
+
+def predict(model, instance):
+    for word in instance.split():
+        yield word
+"""
+
+
+def got(server: Any, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers by lower-case name, body."""
+    request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, {name.lower(): value for name, value in response.headers.items()}, response.read()
+    except HTTPError as error:
+        with error:
+            return error.code, {name.lower(): value for name, value in error.headers.items()}, error.read()
+
+
+@pytest.fixture
+def loading(start: Any, tmp_path: Path) -> Any:
+    """A server whose model is loaded once there is a file `go`."""
+    (tmp_path / "model.py").write_text(MODEL)
+    server = start(
+        tmp_path, {"model": {"path": "model.py", "format": "python", "engine": "python"}, "name": "speller"}
+    )
+    server.wait_for("listening")
+    return server
+
+
+def test_the_page_is_there_before_the_model(loading: Any) -> None:
+    status, headers, body = got(loading, "/")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert b"assets/try.js" in body
+    assert got(loading, "/assets/try.js")[1]["content-type"] == "text/javascript; charset=utf-8"
+    assert got(loading, "/", **{"If-None-Match": headers["etag"]})[::2] == (304, b"")
+    for path in ("/assets/none.js", "/assets/../settings.py", "/assets/..%2fsettings.py", "/assets/"):
+        assert got(loading, path)[0] == 404
+    status, headers, body = got(loading, "/openapi.json")
+    assert (status, "retry-after" in headers, list(json.loads(body))) == (503, True, ["error"])
+    (loading.app / "go").touch()
+    loading.ready()
+    status, _, body = got(loading, "/openapi.json")
+    assert (status, json.loads(body)["info"]["title"]) == (200, "speller")
+
+
+@pytest.mark.tool("chromium")
+def test_it_is_used_from_the_first_moment_to_the_last_word(loading: Any) -> None:
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=30_000)  # milliseconds; generous, because the machine may be busy with other tests
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{loading.port}/")
+        expect(page.get_by_role("status")).to_contain_text("Loading the model")
+        (loading.app / "go").touch()
+        expect(page.get_by_role("status")).to_have_text("Ready")
+        page.locator("#json").fill('["once upon a time"]')
+        for form in ("events", "lines"):
+            page.get_by_label("Stream").select_option(form)
+            page.get_by_role("button", name="Predict").click()
+            expect(page.locator("#facts")).to_contain_text("4 parts")
+            expect(page.locator(".streamed")).to_have_text("onceuponatime")
+
+
+def test_the_description_of_a_real_server_holds(
+    start: Any, iris_app: Path, iris_config: dict[str, Any], tmp_path: Path
+) -> None:
+    (iris_app / "known.json").write_text('{"request": [5.1, 3.5, 1.4, 0.2], "response": {"predictions": ["setosa"]}}')
+    server = start(iris_app, {**iris_config, "name": "iris", "golden": "known.json"}).ready()
+    api = json.loads(got(server, "/openapi.json")[2])
+    example = api["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"]["known"]
+    assert example["value"] == {"instances": [[5.1, 3.5, 1.4, 0.2]]}
+    checks = (
+        *("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance"),
+        *("response_headers_conformance", "unsupported_method"),
+    )
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{server.port}/openapi.json"),
+        *("--checks", ",".join(checks), "--phases", "examples,coverage,fuzzing"),
+        *("--max-examples", "30", "--seed", "4", "--no-color"),
+    ]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr

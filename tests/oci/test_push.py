@@ -17,11 +17,11 @@ import pytest
 
 from lightship.errors import NetworkError, ProjectError
 from lightship.layers import Compression
-from lightship.oci.image import Image, Platform
+from lightship.oci.image import BASE_DIGEST, BASE_NAME, Image, Platform
 from lightship.oci.layout import write_layout
 from lightship.oci.name import Reference
 from lightship.oci.published import read_image
-from lightship.oci.push import BASE_DIGEST, BASE_NAME, push_image
+from lightship.oci.push import push_image
 from lightship.oci.registry import RegistrySource
 from lightship.oci.stored import read_layout
 from lightship.oci.upload import Outcome

@@ -13,11 +13,11 @@ import pytest
 
 from lightship.errors import IntegrityError, NetworkError
 from lightship.layers import Compression
-from lightship.oci.image import Image, Platform, digest_of
+from lightship.oci.image import BASE_DIGEST, BASE_NAME, Image, Platform, digest_of
 from lightship.oci.login import RegistryLogin
 from lightship.oci.name import Reference
 from lightship.oci.published import read_image
-from lightship.oci.push import BASE_DIGEST, BASE_NAME, push_image
+from lightship.oci.push import push_image
 from lightship.oci.registry import RegistrySource
 from lightship.oci.repository import Answer as Heard
 from lightship.oci.repository import Repository

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +114,9 @@ def test_documents_of_another_image_differ_in_their_names(make_materials: MakeMa
     assert second["metadata"]["timestamp"] == "1970-01-01T00:00:01Z"
     first, second = (json.loads(spdx_document(take_inventory(each, session))) for each in (materials, other))
     assert first["documentNamespace"] != second["documentNamespace"]
+    assert re.fullmatch(
+        r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", first["documentNamespace"]
+    )
     renamed = spdx_document(take_inventory(replace(materials, tag="2"), session))
     assert json.loads(renamed)["documentNamespace"] != first["documentNamespace"]
 

@@ -9,7 +9,7 @@ from lightship.bases.base import Base
 from lightship.errors import ProjectError
 from lightship.layers import EPOCH, Layer
 from lightship.layers.environment import PREFIX, PYTHON
-from lightship.oci.image import Healthcheck, Image, Platform, Settings
+from lightship.oci.image import BASE_DIGEST, BASE_NAME, Healthcheck, Image, Platform, Settings
 from lightship.plan import Plan
 
 APP = "app"  # the app's folder in the image, and its working directory
@@ -54,11 +54,11 @@ def _environment(base: Base, chosen: Mapping[str, str]) -> tuple[tuple[str, str]
 def _annotations(plan: Plan, base: Base) -> tuple[tuple[str, str], ...]:
     annotations = {
         "org.opencontainers.image.title": plan.project.name,
-        "org.opencontainers.image.base.name": base.reference,
+        BASE_NAME: base.reference,
         "dev.lightship.version": __version__,
     }
     if base.digest:
-        annotations["org.opencontainers.image.base.digest"] = base.digest
+        annotations[BASE_DIGEST] = base.digest
     return tuple(sorted(annotations.items()))
 
 

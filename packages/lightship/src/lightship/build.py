@@ -24,7 +24,7 @@ from lightship.layers.weights import Weighed, WeightsFile, shards, weigh
 from lightship.lock import Pruned, WheelsGoneError, fetch_wheels
 from lightship.locking import Locked, bring_up_to_date, replace_base, source_builder, target_of
 from lightship.oci import Built, Image, ImageIndex, Platform, Reference, write_layout
-from lightship.oci.stored import unpacked_size
+from lightship.oci.stored import known_unpacked_size
 from lightship.phases import Phases
 from lightship.plan import Plan, make_plan
 from lightship.project import Project
@@ -114,7 +114,7 @@ def build(
 
     Args:
         cache_from: Images in registries whose layers are reused without their bytes; `plain_http` is for theirs.
-        whole: Bring the bytes of such layers here in the end; a push does without.
+        whole: Bring the bytes of such layers here in the end, and those of a base in a registry; a push does without.
         locked: Fail where lightship.lock is stale or missing.
         upgrade: Resolve anew and take the newest versions.
 
@@ -131,7 +131,8 @@ def build(
         with phases.phase("reuse"):
             adopt(cache_from, platforms, session, plain_http=plain_http)
     parts = tuple(
-        _build_image(plan, platform, session, phases, locked=locked, upgrade=upgrade) for platform in platforms
+        _build_image(plan, platform, session, phases, locked=locked, upgrade=upgrade, whole=whole)
+        for platform in platforms
     )
     changes = tuple(change for part in parts for change in part.locked.changes)
     with phases.phase("image"):
@@ -145,7 +146,7 @@ def build(
 
 
 def _build_image(
-    plan: Plan, platform: Platform, session: Session, phases: Phases, *, locked: bool, upgrade: bool
+    plan: Plan, platform: Platform, session: Session, phases: Phases, *, locked: bool, upgrade: bool, whole: bool
 ) -> Part:
     """The image for one platform."""
     with ThreadPoolExecutor(session.jobs + 1, thread_name_prefix="lightship") as pool:
@@ -159,7 +160,9 @@ def _build_image(
         with phases.phase("lock"):
             fitting = bring_up_to_date(plan, platform, session, locked=locked, upgrade=upgrade, base_known=base_known)
         try:
-            part = _pruned(plan, platform, fitting, phases, bases, workshop, locked=locked, fresh=upgrade)
+            part = _pruned(
+                plan, platform, fitting, phases, bases, workshop, locked=locked, fresh=upgrade, whole=whole
+            )
         except WheelsGoneError:
             raise  # another base would not bring them back
         except GoneError as error:
@@ -169,10 +172,13 @@ def _build_image(
             with phases.phase("lock"):
                 fitting = replace_base(fitting, plan, platform, session)
             # What was begun with the old base has failed with it.
-            part = _pruned(plan, platform, fitting, phases, bases, Workshop(plan, session, pool), fresh=upgrade)
+            part = _pruned(
+                plan, platform, fitting, phases, bases, Workshop(plan, session, pool), fresh=upgrade, whole=whole
+            )
     if platform != Platform.of_this_machine():
         with phases.phase("check"):
-            # What is reused without its bytes was checked where it was made.
+            # What is reused without its bytes was checked where it was made; a base that stays in its registry is
+            # believed to be for the processor that its config names.
             here = [each for each in part.image.layers if session.cache.has_blob(each.digest, each.size)]
             check_processor(here, platform.architecture, session.cache)
     return replace(part, removed=_removed(plan, part.locked, session))
@@ -188,13 +194,15 @@ def _pruned(
     *,
     locked: bool = False,
     fresh: bool = False,
+    whole: bool = True,
 ) -> Part:
     """The image of a lock, in which the levels of pruning that observe a run write down what they saw."""
 
     def part(pruned: Pruned | None) -> Part:
         base, layers, weights = _base_and_layers(plan, fitting, pruned, phases, bases, workshop)
         with phases.phase("image"):
-            base.fetch()
+            if whole or not base.lazy:
+                base.fetch()
             image = assemble(plan, _measured(base, workshop.session), layers, workshop.session.environ)
         return Part(image, fitting, weights)
 
@@ -253,8 +261,8 @@ def _base_and_layers(
 
 
 def _measured(base: Base, session: Session) -> Base:
-    """The base with the unpacked sizes of its layers, which a published manifest does not tell."""
-    sizes = {layer.digest: layer.unpacked_size or unpacked_size(layer, session) for layer in base.layers}
+    """The base with the unpacked sizes of its layers, which a published manifest does not tell; 0 where unknown."""
+    sizes = {layer.digest: layer.unpacked_size or known_unpacked_size(layer, session) or 0 for layer in base.layers}
     return replace(base, layers=tuple(replace(layer, unpacked_size=sizes[layer.digest]) for layer in base.layers))
 
 

@@ -135,6 +135,10 @@ class Cache:
             self._adopted[kind, key] = record
             self._elsewhere[digest] = place
 
+    def note_elsewhere(self, digest: str, place: str) -> None:
+        """A blob that is not here can be had at a place; what came from there is verified as it comes."""
+        self._elsewhere.setdefault(digest, place)
+
     def elsewhere(self, digest: str) -> str | None:
         """Where a blob that is not here can be had; None where nobody has said it."""
         return self._elsewhere.get(digest)

@@ -42,3 +42,4 @@ class Base:
     environment: tuple[tuple[str, str], ...]
     os_release: str  # "Debian GNU/Linux 12 (bookworm)", for people
     fetch: Callable[[], None] = lambda: None  # brings the layers into the cache, where they are not yet
+    lazy: bool = False  # whether the cache knows where to get them when somebody reads them

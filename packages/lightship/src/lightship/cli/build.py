@@ -87,19 +87,24 @@ def document(built: Build) -> dict[str, Any]:
     }
 
 
+def _measured(image: Image) -> bool:
+    """Whether every unpacked size is known: those of a base that a push left in its registry may not be."""
+    return all(layer.unpacked_size for layer in image.layers)
+
+
 def _image_document(image: Image, removed: Sequence[Removed]) -> dict[str, Any]:
     return {
         "digest": image.digest,
         "image_id": image.config_digest,
         "size": image.size,
-        "unpacked_size": image.unpacked_size,
+        "unpacked_size": image.unpacked_size if _measured(image) else None,
         "layers": [
             {
                 "kind": layer.kind,
                 "title": layer.title,
                 "digest": layer.digest,
                 "size": layer.size,
-                "unpacked_size": layer.unpacked_size,
+                "unpacked_size": layer.unpacked_size or None,
                 "from_cache": layer.from_cache,
             }
             for layer in image.layers
@@ -147,9 +152,10 @@ def _show_image(display: Display, image: Image, title: str) -> None:
     table.add_column("", style="dim")
     for layer in image.layers:
         origin = "cached" if layer.from_cache else "made now"
-        sizes = (human_size(layer.size), human_size(layer.unpacked_size))
+        unpacked = human_size(layer.unpacked_size) if layer.unpacked_size else "?"
+        sizes = (human_size(layer.size), unpacked)
         table.add_row(layer.kind, Text(layer.title), *sizes, origin)
-    totals = (human_size(image.size), human_size(image.unpacked_size))
+    totals = (human_size(image.size), human_size(image.unpacked_size) if _measured(image) else "?")
     table.add_row("image", f"{len(image.layers)} layers", *totals, "", style="bold")
     display.table(table)
 

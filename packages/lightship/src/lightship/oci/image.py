@@ -16,6 +16,8 @@ from lightship.layers import EPOCH, Layer
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+BASE_NAME = "org.opencontainers.image.base.name"  # image-spec annotations.md
+BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # the kernel's names -> OCI's
 

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from lightship.cache import CHUNK
 from lightship.errors import IntegrityError, LightshipError, ProjectError
 from lightship.layers import Layer, missing_layer
-from lightship.oci.image import Built, ImageIndex
+from lightship.oci.image import BASE_DIGEST, BASE_NAME, Built, ImageIndex
 from lightship.oci.login import RegistryLogin
 from lightship.oci.name import Reference
 from lightship.oci.repository import Repository
@@ -28,8 +28,6 @@ from lightship.session import Session
 from lightship.transport import TransferError
 
 PARALLEL = 4  # uploads at once; more is taken for an attack by some registries, and one line is filled by fewer
-BASE_NAME = "org.opencontainers.image.base.name"  # image-spec annotations.md
-BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import msgspec
 
 from lightship.errors import ProjectError
 from lightship.layers import Layer, plain_tar
-from lightship.oci.image import Built, Healthcheck, Image, ImageIndex, Platform, Settings
+from lightship.oci.image import BASE_DIGEST, BASE_NAME, Built, Healthcheck, Image, ImageIndex, Platform, Settings
 from lightship.oci.layout import LayoutSource, open_layout
+from lightship.oci.name import Reference
 from lightship.oci.published import (
     INDEX_TYPES,
     Index,
@@ -25,6 +26,7 @@ from lightship.oci.published import (
 )
 from lightship.session import Session
 
+UNPACKED_SIZES = "unpacked-sizes"  # records in the cache, by the layer's diff ID
 _CREATED_BY = "lightship: "
 _B = TypeVar("_B", Image, ImageIndex)
 
@@ -89,8 +91,25 @@ def _read(source: LayoutSource, platform: Platform, session: Session) -> Image:
     published = read_image(source, platform)
     content = read_document(source, published.manifest.config)
     config = parse(content, _Config, f"the config of {source}")
-    source.pull(published.manifest.layers, session)
+    _bring(source, published, config, session)
     return _checked(_image(published, config, session), content, source)
+
+
+def _bring(source: LayoutSource, published: PublishedImage, config: _Config, session: Session) -> None:
+    """The layers into the cache: from the layout, or from the base's registry, where a push has left those of it."""
+    absent = [
+        each
+        for each, line in zip(published.manifest.layers, config.history, strict=False)
+        if line.created_by == f"{_CREATED_BY}base"
+        and not session.cache.has_blob(each.digest, each.size)
+        and not source.path(each).is_file()
+    ]
+    annotations = published.manifest.annotations or {}
+    if absent and BASE_DIGEST in annotations and not annotations.get(BASE_NAME, "oci:").startswith("oci:"):
+        from lightship.oci.registry import RegistrySource  # brings HTTP
+
+        RegistrySource(Reference.parse(annotations[BASE_NAME]), session).pull(absent, session)
+    source.pull(published.manifest.layers, session)
 
 
 def _checked(found: _B, content: bytes, source: LayoutSource) -> _B:
@@ -151,10 +170,23 @@ def _image(published: PublishedImage, config: _Config, session: Session) -> Imag
 
 def unpacked_size(layer: Layer, session: Session) -> int:
     """Bytes of the plain tar; a manifest does not tell, so a compressed layer is passed through once."""
-    key = layer.diff_id.removeprefix("sha256:")
-    if record := session.cache.read_record("unpacked-sizes", key):
-        return int(record["size"])
+    if (known := _recorded_size(layer, session)) is not None:
+        return known
     with plain_tar(layer, session.cache) as pieces:
         size = sum(len(piece) for piece in pieces)
-    session.cache.write_record("unpacked-sizes", key, {"size": size})
+    session.cache.write_record(UNPACKED_SIZES, layer.diff_id.removeprefix("sha256:"), {"size": size})
     return size
+
+
+def known_unpacked_size(layer: Layer, session: Session) -> int | None:
+    """The same without fetching anything; None for a compressed layer that has never been here."""
+    if session.cache.has_blob(layer.digest, layer.size):
+        return unpacked_size(layer, session)
+    return _recorded_size(layer, session)
+
+
+def _recorded_size(layer: Layer, session: Session) -> int | None:
+    if layer.digest == layer.diff_id:
+        return layer.size
+    record = session.cache.read_record(UNPACKED_SIZES, layer.diff_id.removeprefix("sha256:"))
+    return int(record["size"]) if record else None

@@ -29,6 +29,10 @@ def base_packages(materials: Materials, session: Session) -> Iterator[Component]
     Scanners match Debian's advisories by source package, which the package's own record names.
     """
     layers = [layer for layer in materials.image.layers if layer.kind == "base"]
+    if any(session.cache.elsewhere(layer.digest) for layer in layers):
+        from lightship.oci.reuse import bring  # brings HTTP; a push leaves a published base where it is
+
+        bring(layers, session)
     files = read_image_files(layers, session.cache)
     records = _records(files)
     base = materials.base

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 from lightship import __version__
 from lightship.oci.image import canonical_json, digest_of
@@ -11,9 +12,6 @@ from lightship.supply.component import Component, Kind
 from lightship.supply.inventory import Inventory
 
 MEDIA_TYPE = "application/spdx+json"
-NAMESPACE = (
-    "https://lightship.dev/spdx"  # a name for documents, unique by the digests after it; nothing is served there
-)
 
 _PURPOSES = {
     Kind.IMAGE: "CONTAINER",
@@ -29,7 +27,11 @@ _REFERENCE = re.compile(r"LicenseRef-[A-Za-z0-9.-]+")
 
 
 def spdx_document(inventory: Inventory) -> bytes:
-    """The document. Its namespace is made of the image's digest and of what it says, its time is the image's."""
+    """The document. Its namespace is made of the image's digest and of what it says, its time is the image's.
+
+    SPDX 2.3, 6.5 asks for a URI that is unique, not for one that is served: a UUID of the content (RFC 9562, 5.5)
+    needs nobody's domain.
+    """
     image = inventory.image
     parts = (image, *inventory.components)
     fields: dict[str, Any] = {
@@ -47,7 +49,7 @@ def spdx_document(inventory: Inventory) -> bytes:
     if references := _references(parts):
         fields["hasExtractedLicensingInfos"] = references
     said = digest_of(canonical_json(fields)).removeprefix("sha256:")
-    return canonical_json(fields | {"documentNamespace": f"{NAMESPACE}/{image.sha256}/{said}"})
+    return canonical_json(fields | {"documentNamespace": uuid5(NAMESPACE_OID, f"{image.sha256}/{said}").urn})
 
 
 def _identity(component: Component) -> str:

@@ -5,18 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightship.bases.base import Base, Interpreter
-from lightship.bases.image.lock import ImageLock, base_layers, image_source, musl_error
+from lightship.bases.image.lock import LAYOUT_PREFIX, ImageLock, base_layers, image_source, musl_error
 from lightship.errors import ProjectError
+from lightship.oci.name import Reference
 from lightship.session import Session
 
 
 def build_image_base(lock: ImageLock, session: Session, directory: Path | None = None) -> Base:
     """The base of a lock. Nothing is fetched until `fetch` or the interpreter's `root` is called.
 
+    The cache is told where the layers of a base in a registry can be had, so that a push fetches only those that its
+    destination lacks.
+
     Args:
         directory: Where a relative path in `oci:<path>` starts: the project's directory.
     """
     layers = base_layers(lock.layers, session)
+    lazy = not lock.reference.startswith(LAYOUT_PREFIX)
+    if lazy:
+        named = Reference.parse(lock.reference)
+        for layer in lock.layers:
+            session.cache.note_elsewhere(layer.digest, f"{named.registry}/{named.repository}")
     variables = (entry.partition("=") for entry in lock.environment)
 
     def fetch() -> None:
@@ -42,6 +51,7 @@ def build_image_base(lock: ImageLock, session: Session, directory: Path | None =
         environment=tuple((name, value) for name, _, value in variables),
         os_release=lock.os_release or lock.reference,
         fetch=fetch,
+        lazy=lazy,
     )
 
 

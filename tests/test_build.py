@@ -21,6 +21,7 @@ from lightship.lock import WheelsGoneError, read_lock
 from lightship.locking import bring_up_to_date, move_base, move_wheels
 from lightship.oci.image import Platform
 from lightship.plan import make_plan
+from lightship.plan.server import APPLICATION_REQUIREMENTS
 from lightship.project import load_project
 from lightship.session import Session
 
@@ -36,7 +37,7 @@ pytestmark = [
 def index(tmp_path: Path) -> Iterator[PackageIndex]:
     with PackageIndex(tmp_path / "index") as running:
         running.wheel("plain")
-        for requirement in map(Requirement, runtime_requirements()):
+        for requirement in map(Requirement, (*runtime_requirements(), *APPLICATION_REQUIREMENTS)):
             running.wheel(requirement.name)
         yield running
 

@@ -354,7 +354,10 @@ def test_texts_go_in_and_out(texts: list[str], raw: bool) -> None:
     parsed = parse(asked(array, raw), TEXT)
     assert parsed.instances == texts
     response = service_pb2.ModelInferResponse.FromString(encode(parsed, Prediction(texts), TEXT).body)
-    assert InferResult(response).as_numpy("predictions").tolist() == array.tolist()
+    if raw:
+        assert InferResult(response).as_numpy("predictions").tolist() == array.tolist()
+    else:  # tritonclient loses zeros at the end of these
+        assert list(response.outputs[0].contents.bytes_contents) == array.tolist()
 
 
 def test_parameters_of_every_type_reach_the_model() -> None:

@@ -382,6 +382,7 @@ def one(datatype: str, shape: list[int], **contents: Any) -> dict[str, Any]:
     [
         (b"\xff\xff\xff", 400),
         (b"", 404),
+        (changed() + b"\x32\x17\x0a\x0bpredictions\x12\x08\xf0\x01a\x12\x03\x1a\x01x", 400),  # no UTF-8 in a map
         (changed(model_name="n"), 404),
         (changed(model_version="2"), 404),
         (changed(), 400),

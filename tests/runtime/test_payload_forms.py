@@ -311,6 +311,7 @@ def test_arrow_types_that_say_more_than_their_bytes_are_refused(column: pyarrow.
         arrow(pyarrow.table({"a": [1.0], "secret": [1.0]})),
         arrow(pyarrow.table([[1.0], [2.0], [3.0]], names=["a", "b", "b"])),
         arrow(pyarrow.table({"a": [1.0], "b": [1.0]}))[:-200],
+        arrow(pyarrow.table({"a": [1.0], "bbbbbbbb": [1.0]})).replace(b"bbbbbbbb", b"bbbbbbb\xe1"),
     ],
 )
 def test_arrow_that_does_not_fit_is_a_bad_request(body: bytes) -> None:

@@ -354,7 +354,10 @@ def test_texts_go_in_and_out(texts: list[str], raw: bool) -> None:
     parsed = parse(asked(array, raw), TEXT)
     assert parsed.instances == texts
     response = service_pb2.ModelInferResponse.FromString(encode(parsed, Prediction(texts), TEXT).body)
-    assert InferResult(response).as_numpy("predictions").tolist() == array.tolist()
+    if raw:
+        assert InferResult(response).as_numpy("predictions").tolist() == array.tolist()
+    else:  # tritonclient loses zeros at the end of these
+        assert list(response.outputs[0].contents.bytes_contents) == array.tolist()
 
 
 def test_parameters_of_every_type_reach_the_model() -> None:
@@ -379,6 +382,7 @@ def one(datatype: str, shape: list[int], **contents: Any) -> dict[str, Any]:
     [
         (b"\xff\xff\xff", 400),
         (b"", 404),
+        (changed() + b"\x32\x17\x0a\x0bpredictions\x12\x08\xf0\x01a\x12\x03\x1a\x01x", 400),  # no UTF-8 in a map
         (changed(model_name="n"), 404),
         (changed(model_version="2"), 404),
         (changed(), 400),

@@ -29,7 +29,7 @@ STREAM = "application/vnd.apache.arrow.stream"
 def answering(iris_app: Path) -> Answering:
     model = ModelFile(path="model.joblib", format="joblib", engine="sklearn", trust=True)
     engine = find_engine("sklearn").load(ModelSource(model, iris_app / "model.joblib", 1))
-    return Answering(engine, "iris", Log(sys.stderr))
+    return Answering(engine, "iris", "sklearn", Log(sys.stderr))
 
 
 def npy(array: Any) -> bytes:

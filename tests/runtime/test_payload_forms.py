@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+import google.protobuf
 import httpx
 import numpy
 import pandas
@@ -17,6 +18,7 @@ from hypothesis.extra import numpy as arrays
 
 from lightship_runtime.engines import Prediction, Signature, TensorSpec
 from lightship_runtime.payload import Answer, Call, Parsed, RequestError, ServedModel, encode, parse
+from lightship_runtime.payload.grpc_messages import messages
 
 ROWS = ServedModel("m", Signature("rows", features=2, probabilities=True, classes=("x", "y")))
 NAMED = ServedModel("m", Signature("rows", features=2, names=("a", "b")))
@@ -309,6 +311,7 @@ def test_arrow_types_that_say_more_than_their_bytes_are_refused(column: pyarrow.
         arrow(pyarrow.table({"a": [1.0], "secret": [1.0]})),
         arrow(pyarrow.table([[1.0], [2.0], [3.0]], names=["a", "b", "b"])),
         arrow(pyarrow.table({"a": [1.0], "b": [1.0]}))[:-200],
+        arrow(pyarrow.table({"a": [1.0], "bbbbbbbb": [1.0]})).replace(b"bbbbbbbb", b"bbbbbbb\xe1"),
     ],
 )
 def test_arrow_that_does_not_fit_is_a_bad_request(body: bytes) -> None:
@@ -527,6 +530,7 @@ def test_an_image_without_the_libraries_still_speaks_json_and_csv(monkeypatch: p
     body = npy(numpy.ones((1, 2)))
     for name in (*HEAVY, "google.protobuf.message"):
         monkeypatch.setitem(sys.modules, name, None)
+    messages.cache_clear()
     for accept, answered in (("", "application/json"), (f"{NPY}, {STREAM}, text/csv;q=0.1", "text/csv")):
         answer = encode(ask(b"[1, 2]", "application/json", ROWS, accept), Prediction([1]), ROWS)
         assert answer.content_type.partition(";")[0] == answered
@@ -540,7 +544,14 @@ def test_an_image_without_the_libraries_still_speaks_json_and_csv(monkeypatch: p
     assert refusal(b"ARROW1", STREAM, ROWS).status == 415
     with pytest.raises(RequestError) as caught:
         parse(Call("grpc", b""), ROWS)
-    assert caught.value.status == 415
+    assert caught.value.status == 501
+
+
+def test_a_protobuf_that_crashes_on_hostile_messages_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(google.protobuf, "__version__", "4.24.4")
+    messages.cache_clear()
+    with pytest.raises(ImportError, match="older than"):
+        messages()
 
 
 def test_a_pyarrow_that_unpickles_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from lightship_runtime.engines.engine import Prediction
 from lightship_runtime.payload.call import Answer, Call, RequestError
 from lightship_runtime.payload.grpc_messages import messages
 from lightship_runtime.payload.infer import InferRequest, WantedOutput, answer_tensors, check_parameters, parsed
-from lightship_runtime.payload.parsed import Parsed, ServedModel, need
+from lightship_runtime.payload.parsed import Parsed, ServedModel
 from lightship_runtime.payload.tensors import DATATYPES, Tensor, checked_in_range, counted, from_bytes, to_bytes
 
 CONTENT_TYPE = "application/grpc+proto"
@@ -32,8 +33,11 @@ _CONTENTS = {
 
 def parse_grpc(call: Call, model: ServedModel) -> Parsed:
     """A request over gRPC. Raises RequestError; 404 where it is for another model."""
-    errors = need("google.protobuf.message", "gRPC")
-    message = messages().ModelInferRequest()
+    try:
+        message = messages().ModelInferRequest()
+    except ImportError as error:  # the process that listens does not start gRPC without it
+        raise RequestError("This image has no protobuf that can be used for gRPC.", 501) from error
+    errors = import_module("google.protobuf.message")
     try:
         message.ParseFromString(call.body)
     except (errors.DecodeError, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
 """The protobuf messages of the Open Inference Protocol over gRPC, made when they are first needed.
 
 The protocol's names and numbers stand here as data (open_inference_grpc.proto, package `inference`) instead of as
-generated code: that works with every protobuf from 3.20 on, whichever the user's own requirements pin, and the
+generated code: that works with every protobuf from 4.25 on, whichever the user's own requirements pin, and the
 messages live in a pool of their own, where those of a client library in the same process cannot collide with them.
 """
 
@@ -14,6 +14,8 @@ from typing import Any
 PACKAGE = "inference"
 SERVICE = f"{PACKAGE}.GRPCInferenceService"
 
+# A map's key that is not UTF-8 kills 4.21 with a segmentation fault; 4.22 to 4.24 complain when it is looked at.
+_FIRST_SAFE = (4, 25)
 # Message: fields as "name type number"; `*` repeats a type, `<>` makes it a map from texts, `|` one of several.
 _MESSAGES = {
     "ServerLiveRequest": "",
@@ -47,9 +49,12 @@ _MESSAGES = {
 
 @lru_cache(maxsize=1)
 def messages() -> SimpleNamespace:
-    """The message classes by name. Raises ImportError where there is no protobuf."""
+    """The message classes by name. Raises ImportError where there is no protobuf that survives hostile messages."""
+    from google.protobuf import __version__ as version
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+    if tuple(map(int, version.split(".")[:2])) < _FIRST_SAFE:
+        raise ImportError(f"protobuf is {version}, and older than 4.25", name="protobuf")
     file = descriptor_pb2.FileDescriptorProto(
         name="lightship/open_inference_grpc.proto", package=PACKAGE, syntax="proto3"
     )
@@ -60,10 +65,8 @@ def messages() -> SimpleNamespace:
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     descriptors = {name: pool.FindMessageTypeByName(f"{PACKAGE}.{name}") for name in _MESSAGES}
-    make: Any = getattr(message_factory, "GetMessageClass", None)
-    if make is None:  # before protobuf 4.22
-        make = message_factory.MessageFactory(pool).GetPrototype
-    return SimpleNamespace(**{name: make(descriptor) for name, descriptor in descriptors.items()})
+    made = {name: message_factory.GetMessageClass(descriptor) for name, descriptor in descriptors.items()}
+    return SimpleNamespace(**made)
 
 
 def _add_field(message: Any, name: str, kind: str, number: str) -> None:

@@ -155,3 +155,13 @@ def test_processes_speak_over_sockets_that_nobody_else_can_open(iris: Any) -> No
         if line.split()[9] in inodes and line.split()[3] == "0A"
     ]
     assert [int(fields[1].split(":")[1], 16) for fields in listening] == [iris.port]
+
+
+def test_a_compressed_body_is_refused_before_anything_is_unpacked(iris: Any) -> None:
+    import gzip
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", iris.port, timeout=60)
+    connection.request("POST", "/predict", gzip.compress(b" " * 1_000_000), {"Content-Encoding": "gzip"})
+    assert connection.getresponse().status == 415
+    connection.close()

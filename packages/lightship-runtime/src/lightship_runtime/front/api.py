@@ -96,6 +96,8 @@ class Api:
             methods = ", ".join(allowed)
             request.refusal = (405, f"Use {methods} here.")
             request.refusal_headers = b"allow: %s\r\n" % methods.encode()
+        elif request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            request.refusal = (415, "Send the body as it is, without a Content-Encoding.")
         elif route is None:
             request.refusal = (404, f"There is nothing here. Predictions are at POST {PREDICT}.")
 

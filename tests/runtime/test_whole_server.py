@@ -1,4 +1,4 @@
-"""The Open Inference Protocol as Triton's own client speaks it, and the pages, on a whole server."""
+"""gRPC as Triton's own client speaks it, metrics of every protocol, and the pages, on a whole server."""
 
 import http.client
 import json
@@ -8,7 +8,6 @@ from typing import Any
 import numpy
 import pytest
 import tritonclient.grpc
-import tritonclient.http
 from conftest import Runtime, free_port
 
 ROWS = numpy.array([[5.1, 3.5, 1.4, 0.2], [6.9, 3.1, 5.4, 2.1]])
@@ -31,25 +30,11 @@ def _grpc_port(server: Runtime) -> int:
     return int(json.loads((server.app / ".lightship" / "serve.json").read_text())["grpc_port"])
 
 
-@pytest.mark.parametrize("binary", [True, False])
-def test_tritons_http_client_works_unchanged(served: Any, binary: bool) -> None:
-    client = tritonclient.http.InferenceServerClient(f"127.0.0.1:{served.port}")
-    assert client.is_server_live()
-    assert client.is_server_ready()
-    assert client.is_model_ready("iris")
-    metadata = client.get_model_metadata("iris")
-    (given,) = metadata["inputs"]
-    tensor = tritonclient.http.InferInput(given["name"], list(ROWS.shape), "FP64")
-    tensor.set_data_from_numpy(ROWS, binary_data=binary)
-    wanted = [tritonclient.http.InferRequestedOutput(one["name"], binary_data=binary) for one in metadata["outputs"]]
-    result = client.infer("iris", [tensor], outputs=wanted, request_id="17")
-    assert result.get_response()["id"] == "17"
-    labels = result.as_numpy(metadata["outputs"][0]["name"])
-    assert [one.decode() if isinstance(one, bytes) else one for one in labels] == ["setosa", "virginica"]
-    client.close()
-
-
 def test_tritons_grpc_client_works_unchanged(served: Any) -> None:
+    _ask_by_grpc(served)
+
+
+def _ask_by_grpc(served: Any) -> None:
     client = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{_grpc_port(served)}")
     assert client.is_server_ready()
     assert client.is_model_ready("iris")
@@ -84,6 +69,9 @@ def test_the_pages_are_served_and_not_sent_again(served: Any) -> None:
 
 
 def test_metrics_tell_of_every_protocol(served: Any) -> None:
+    _ask_by_grpc(served)
+    body = {"inputs": [{"name": "instances", "shape": [1, 4], "datatype": "FP64", "data": [5.1, 3.5, 1.4, 0.2]}]}
+    assert served.ask("POST", "/v2/models/iris/infer", json.dumps(body).encode())[0] == 200
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()

@@ -29,6 +29,7 @@ from lightship_runtime.front.request import Request
 from lightship_runtime.front.routes import Route, Routes
 from lightship_runtime.front.state import State
 from lightship_runtime.front.streaming import Stream, stream_form
+from lightship_runtime.front.tracing import Tracing
 from lightship_runtime.payload.call import Answer, Call, Protocol
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Api:
         metrics: prometheus.Metrics,
         keys: Keys,
         access: AccessLog,
+        tracing: Tracing | None = None,
     ) -> None:
         self._config = config
         self._state = state
@@ -59,6 +61,7 @@ class Api:
         self._metrics = metrics
         self._keys = keys
         self._access = access
+        self._tracing = tracing
         self._cors = Cors(config.cors)
         self._preflight = Route(("OPTIONS",), "preflight", self._cors.answer, open=True)
         self._texts: dict[bytes, str] = {}
@@ -111,6 +114,8 @@ class Api:
         route = request.route.name if request.route is not None else _UNKNOWN
         self._metrics.request(route, request.status, seconds)
         self._access.note(request, route, seconds)
+        if self._tracing is not None:
+            self._tracing.note(request, route, seconds)
 
     # handlers
 

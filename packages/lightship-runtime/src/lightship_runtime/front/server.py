@@ -30,6 +30,7 @@ from lightship_runtime.front.memory_watch import MemoryWatch
 from lightship_runtime.front.metrics import Metrics
 from lightship_runtime.front.state import State
 from lightship_runtime.front.tls import tls_context
+from lightship_runtime.front.tracing import start_tracing
 from lightship_runtime.listener import BACKLOG, drop_new_connections, has_waiting
 from lightship_runtime.log import Log, round_seconds
 
@@ -95,7 +96,9 @@ class _Front:
         )
         self._dispatcher = dispatcher
         metrics.watch(dispatcher)
-        api = Api(config, self._state, dispatcher, metrics, self._keys, AccessLog(config.access_log, self._log))
+        tracing = start_tracing(os.environ, config.name)
+        access = AccessLog(config.access_log, self._log)
+        api = Api(config, self._state, dispatcher, metrics, self._keys, access, tracing)
         self._settings = settings = Settings(
             config.body_limit, config.head_timeout, config.body_timeout, api.accept, api.handle, api.finished
         )
@@ -112,6 +115,8 @@ class _Front:
         await self._stop.wait()
         await asyncio.gather(self._drain(server), grpc.stop(config.grace))
         clock.cancel()
+        if tracing is not None:
+            await loop.run_in_executor(None, tracing.close)
         self._log.event("stopped", unfinished=dispatcher.unfinished)
         return 0
 

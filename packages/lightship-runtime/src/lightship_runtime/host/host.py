@@ -73,14 +73,15 @@ class _Host:
         os.chdir(self._app)
         sys.path[:] = [str(self._app), *(entry for entry in sys.path if entry not in ("", str(self._app)))]
         kind = find_engine(config.model.engine)
-        shared = kind.fork == "safe" or (kind.fork == "one thread" and config.workers > 1)
+        fork = kind.forking()
+        shared = fork == "safe" or (fork == "one thread" and config.workers > 1)
         if shared if config.share is None else config.share:
             return self._share()
         if config.workers == 1:
             loaded = self._load(self._threads)
             self._serve(loaded, shared=False)
             return 0
-        reason = "its engine cannot be shared with a forked process" if kind.fork == "never" else "no need"
+        reason = "its engine cannot be shared with a forked process" if fork == "never" else "no need"
         self._log.event("each worker loads the model", reason=reason, engine=config.model.engine)
         return self._keep(self._load_and_serve, one_by_one=True)
 

@@ -55,10 +55,11 @@ def load(config: Config, app: Path, threads: int, log: Log, announce: Announce) 
     if not path.exists():
         raise StartError(f"The model {model.path} is not there.", hint="Build the image again.")
     phases: dict[str, float] = {}
-    with _phase("import", phases, log, announce, packages=", ".join(kind.packages) or None):
-        import_packages(kind)
-    with _phase("load", phases, log, announce, model=model.path, format=model.format, engine=model.engine):
-        engine = _load(kind, ModelSource(model, path, threads), model, log)
+    with prefetched(path):  # its thread has ended before anybody forks
+        with _phase("import", phases, log, announce, packages=", ".join(kind.packages) or None):
+            import_packages(kind)
+        with _phase("load", phases, log, announce, model=model.path, format=model.format, engine=model.engine):
+            engine = _load(kind, ModelSource(model, path, threads), model, log)
     answering = Answering(engine, config.name, model.engine, log)
     if golden is not None:
         with _phase("warm-up", phases, log, announce):

@@ -54,7 +54,7 @@ def test_a_transformers_folder_is_served_by_its_pipeline(tmp_path: Path, archite
     model = served(planned)
     assert (model.path, model.engine, model.task) == ("model", "transformers", task)
     assert task in planned.server.reason
-    assert {"torch", "transformers"} <= set(planned.requirements.value.lines or ())
+    assert {"torch", "transformers"} <= set(planned.requirements.value.requirements)
 
 
 def test_a_folder_with_modules_is_served_by_sentence_transformers(tmp_path: Path) -> None:

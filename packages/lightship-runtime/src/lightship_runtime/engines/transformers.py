@@ -34,6 +34,7 @@ class TransformersEngine(Engine):
     environment: ClassVar[Mapping[str, str]] = {
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # they would go between the lines of the log
         "TOKENIZERS_PARALLELISM": "false",  # its threads do not survive a fork
         "USE_TF": "0",
         "USE_FLAX": "0",

@@ -1,4 +1,4 @@
-"""scikit-learn's engine beyond the plain case: kinds of models and answers, arrays, what the signature says, trust."""
+"""scikit-learn beyond the plain case: kinds of models and answers, arrays, what the signature says, trust."""
 
 from pathlib import Path
 from typing import Any

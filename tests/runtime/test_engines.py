@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy
@@ -302,7 +303,7 @@ def test_an_engine_that_is_not_there_yet_is_said_so() -> None:
 def test_a_missing_package_is_named() -> None:
     class Needy:
         packages = ("no_such_package_at_all",)
-        environment: dict[str, str] = {}
+        environment = MappingProxyType({})
 
     with pytest.raises(StartError, match="no_such_package_at_all") as caught:
         import_packages(Needy)  # type: ignore[arg-type]

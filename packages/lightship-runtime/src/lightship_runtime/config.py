@@ -223,4 +223,4 @@ def app_directory(path: Path) -> Path:
 
 def _stays_inside(path: str) -> bool:
     parts = PurePosixPath(path).parts
-    return bool(parts) and not path.startswith("/") and ".." not in parts and "\0" not in path
+    return (bool(parts) or path == ".") and not path.startswith("/") and ".." not in parts and "\0" not in path

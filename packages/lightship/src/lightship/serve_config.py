@@ -56,12 +56,18 @@ def local_config(plan: Plan, *, trust: bool) -> dict[str, bytes]:
 def _model(plan: Plan, digest: str | None) -> ModelFile:
     """The model as the runtime is told of it; `digest` is `sha256:<hex>` of a file, None of a folder."""
     assert plan.model is not None and plan.server.value.engine is not None
+    settings, engine = plan.project.settings.model, plan.server.value.engine
     return ModelFile(
         path=plan.model.path.relative_to(plan.project.directory).as_posix(),
         format=plan.model.format,
-        engine=plan.server.value.engine,
+        engine=engine,
         sha256=digest.removeprefix("sha256:") if digest else None,
-        trusted_types=plan.project.settings.model.trusted_types,
+        trust=settings.trust,
+        trusted_types=settings.trusted_types,
+        task=(settings.task or plan.model.task) if engine == "transformers" else None,
+        network=settings.network,
+        input_dtype=settings.input_dtype,
+        input_shape=settings.input_shape,
     )
 
 

@@ -133,7 +133,7 @@ def _session(source: ModelSource, threads: int) -> Any:
 
 
 def _shape(one: Any) -> tuple[int | None, ...] | None:
-    """Lengths; names such as `batch` and what is unknown become None. No shape at all says nothing about dimensions."""
+    """Lengths; names such as `batch` and what is unknown become None. No shape at all says nothing."""
     return tuple(size if isinstance(size, int) else None for size in one.shape) if one.shape else None
 
 

@@ -129,9 +129,9 @@ def _predictions(values: Any) -> Instances:
     """What predict() gave for a batch. Raises RuntimeError where it is nothing that has one entry per instance."""
     if isinstance(values, tuple):
         return list(values)
-    if isinstance(values, list) or (
-        hasattr(values, "dtype") and getattr(values, "ndim", 0) and hasattr(values, "flags")
-    ):
+    if isinstance(values, list):
+        return values
+    if type(values).__name__ == "ndarray" and values.ndim:
         return values  # type: ignore[no-any-return]
     if hasattr(values, "tolist") and isinstance(listed := values.tolist(), list):
         return listed

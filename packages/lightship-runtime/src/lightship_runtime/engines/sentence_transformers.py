@@ -6,6 +6,7 @@ A request may say `normalize` (true or false), and `prompt_name` where the folde
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lightship_runtime.engines.engine import (
@@ -30,7 +31,7 @@ class SentenceTransformersEngine(Engine):
     """A `SentenceTransformer`, on the GPU where there is one."""
 
     packages: ClassVar[tuple[str, ...]] = ("numpy", "torch", "transformers", "sentence_transformers")
-    environment: ClassVar[dict[str, str]] = TransformersEngine.environment  # type: ignore[misc]
+    environment: ClassVar[Mapping[str, str]] = TransformersEngine.environment
     concurrent: ClassVar[bool] = False
     refused: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
     fork: ClassVar[Fork] = "one thread"  # as PyTorch

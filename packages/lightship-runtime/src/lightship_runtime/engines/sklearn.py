@@ -30,8 +30,8 @@ _MANY = 100_000  # objects of a model that are looked at for jobs of their own
 class SklearnEngine(Engine):
     """An estimator or pipeline. Predictions at once are safe: fitted estimators do not change.
 
-    Its OpenMP loops (HistGradientBoosting and others) start a pool that does not survive a fork; with one thread there
-    is none.
+    Its OpenMP loops (HistGradientBoosting, neighbours and others) start a pool that does not survive a fork; with one
+    thread there is none.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("sklearn", "joblib")
@@ -135,7 +135,8 @@ def _load_skops(source: ModelSource) -> Any:
 
 def _one_job(model: Any) -> None:
     """Have every part of a model work in the thread that asks it. Looks into what scikit-learn's own objects hold."""
-    pending, seen = [model], set()
+    pending: list[Any] = [model]
+    seen: set[int] = set()
     while pending and len(seen) < _MANY:
         one = pending.pop()
         if id(one) in seen:
@@ -153,7 +154,7 @@ def _one_job(model: Any) -> None:
 
 
 def _array(values: Any) -> Instances:
-    """One prediction per instance, from an array, a DataFrame, a sparse matrix, or several outputs of a classifier."""
+    """One prediction per instance, from an array, a DataFrame, a sparse matrix, or several classifiers' outputs."""
     if isinstance(values, list):
         if not values or not hasattr(values[0], "shape"):
             return values
@@ -166,7 +167,7 @@ def _array(values: Any) -> Instances:
     for name in ("to_numpy", "toarray"):
         if convert := getattr(values, name, None):
             return convert()  # type: ignore[no-any-return]
-    return list(values) if isinstance(values, tuple) else values  # type: ignore[no-any-return]
+    return list(values) if isinstance(values, tuple) else values
 
 
 def _listed(classes: Any) -> list[Any]:

@@ -22,7 +22,7 @@ def sklearn_signature(model: Any, predict: Predict, assume: Callable[[Signature]
         features=None if features is None else int(features),
         names=None if names is None else tuple(map(str, names)),
         probabilities=hasattr(model, "predict_proba"),
-        classes=tuple(classes.tolist()) if hasattr(classes, "tolist") else None,
+        classes=tuple(classes.tolist()) if classes is not None and hasattr(classes, "tolist") else None,
     )
     if signature.kind == "text":
         signature = replace(signature, inputs=(TensorSpec("input", "BYTES", (-1,)),), example="text")

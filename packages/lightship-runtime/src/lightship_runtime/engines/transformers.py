@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lightship_runtime.engines.engine import (
@@ -30,9 +31,10 @@ class TransformersEngine(Engine):
     """A pipeline of one of the tasks in `transformers_tasks`, on the GPU where there is one."""
 
     packages: ClassVar[tuple[str, ...]] = ("numpy", "torch", "transformers")
-    environment: ClassVar[dict[str, str]] = {  # type: ignore[misc]
+    environment: ClassVar[Mapping[str, str]] = {
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # they would go between the lines of the log
         "TOKENIZERS_PARALLELISM": "false",  # its threads do not survive a fork
         "USE_TF": "0",
         "USE_FLAX": "0",
@@ -57,7 +59,7 @@ class TransformersEngine(Engine):
 
         torch.set_num_threads(source.threads)
         name = source.model.task or _task_of(source)
-        if name not in TASKS:
+        if name is None or name not in TASKS:
             raise StartError(
                 f"{source.model.path} is for {name or 'no task that its config.json names'}; this version serves "
                 f"{', '.join(sorted(TASKS))}.",
@@ -100,6 +102,8 @@ def _task_of(source: ModelSource) -> str | None:
         raise StartError(f"{source.model.path}/config.json is no JSON.", hint="Copy the folder again.") from error
     architectures = config.get("architectures") if isinstance(config, dict) else None
     for architecture in architectures if isinstance(architectures, list) else []:
+        if str(architecture).endswith(("LMHeadModel", "DoubleHeadsModel", "DecoderModel")):
+            return "text-generation"
         for name, task in TASKS.items():
             if task.architecture and str(architecture).endswith(task.architecture):
                 return name

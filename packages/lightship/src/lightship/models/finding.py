@@ -26,7 +26,9 @@ def find(directory: Path) -> Path:
     with readable(directory):
         if is_model_folder(directory):
             return directory
-        found = [path for place in PLACES for path in _models_in(directory / place, python=not place)]
+        # A place that is a model itself is found in the project's folder; what it holds are its parts.
+        places = [place for place in PLACES if not place or not is_model_folder(directory / place)]
+        found = [path for place in places for path in _models_in(directory / place, python=not place)]
     python = [path for path in found if path.suffix == ".py"]
     candidates = python or found
     if len(candidates) == 1:

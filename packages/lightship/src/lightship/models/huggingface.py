@@ -43,7 +43,17 @@ _QUANTISATION = {
     "quanto": ("optimum-quanto",),
     "torchao": ("torchao",),
 }
+# The pipelines of transformers by what an architecture's name ends with. Text that is generated is no pipeline's.
+_PIPELINES = {
+    "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification",
+    "ForImageClassification": "image-classification",
+    "Model": "feature-extraction",
+}
+_GENERATE = ("LMHeadModel", "DoubleHeadsModel", "DecoderModel")
 _TASKS = {
+    "LMHeadModel": "text generation",
+    "DecoderModel": "text generation from an input",
     "ForCausalLM": "text generation",
     "ForConditionalGeneration": "text generation from an input",
     "ForSequenceClassification": "text classification",
@@ -114,7 +124,7 @@ def read_folder(path: Path) -> Model:
     return Model(
         path=path,
         format="huggingface",
-        engine="transformers",
+        engine="sentence-transformers" if MODULES in names else "transformers",
         size=size,
         dtype=dominant(bytes_by_dtype) or _stated_dtype(config),
         files=files,
@@ -123,6 +133,7 @@ def read_folder(path: Path) -> Model:
         pickle=verdict,
         notes=tuple(notes),
         code=tuple(file for file in files if file.suffix == ".py"),
+        task=None if MODULES in names else _pipeline(config),
     )
 
 
@@ -249,6 +260,17 @@ def _task(config: Config) -> str:
             if architecture.endswith(ending):
                 return task
     return ""
+
+
+def _pipeline(config: Config) -> str | None:
+    """The first pipeline that is made for one of the architectures."""
+    for architecture in config.architectures or ():
+        if architecture.endswith(_GENERATE):
+            return None
+        for ending, pipeline in _PIPELINES.items():
+            if architecture.endswith(ending):
+                return pipeline
+    return None
 
 
 def _details(config: Config, names: set[str], parameters: int, weights: tuple[Path, ...]) -> list[tuple[str, str]]:

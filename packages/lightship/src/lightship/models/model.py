@@ -64,7 +64,7 @@ class Model:
         path: The file or folder that was asked about.
         format: What it is: `joblib`, `onnx`, `gguf` ...
         engine: What runs it: sklearn, onnxruntime, xgboost, lightgbm, catboost, torch, transformers,
-            llamacpp or python.
+            sentence-transformers, llamacpp or python.
         size: Bytes of all files together.
         dtype: The type that most of the weights have, such as `float32`.
         files: Every file that belongs to the model, for its layer; sorted.
@@ -76,6 +76,7 @@ class Model:
         outputs: Named outputs, where the format tells.
         code: The project's own Python files that loading it imports.
         needs_code: Whether the file holds weights alone, so that it cannot run without the user's code.
+        task: For transformers folders: the pipeline's task that the architecture is made for, where there is one.
     """
 
     path: Path
@@ -92,6 +93,7 @@ class Model:
     outputs: tuple[Tensor, ...] = ()
     code: tuple[Path, ...] = ()
     needs_code: bool = False
+    task: str | None = None
 
 
 @dataclass(frozen=True)

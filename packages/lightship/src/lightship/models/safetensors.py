@@ -114,6 +114,7 @@ def _read(path: Path) -> Model:
     header = read_header(path)
     packages = [Package("safetensors", None, "reads the file")]
     if header.written_for not in _OTHER_LIBRARIES:
+        packages.insert(0, Package("numpy", None, "carries tensors in and out"))
         packages.append(Package("torch", None, "holds the weights while the model runs"))
     return Model(
         path=path,
@@ -125,8 +126,8 @@ def _read(path: Path) -> Model:
         packages=tuple(packages),
         details=(("tensors", str(header.tensors)), ("parameters", counted(header.parameters))),
         notes=(
-            "it holds weights alone: put Hugging Face's config.json beside it, or write a Python file with load() "
-            "and predict() that builds the network",
+            "it holds weights alone: put Hugging Face's config.json beside it, or name the class or function that "
+            'builds its network ([model] network = "net.py:Net"), or write a Python file with load() and predict()',
         ),
         needs_code=True,
     )

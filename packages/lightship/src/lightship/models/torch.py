@@ -164,7 +164,7 @@ def _script(path: Path, reading: Reading) -> Model:
         size=path.stat().st_size,
         dtype=dominant(weights.bytes_by_dtype),
         files=(path,),
-        packages=(Package("torch", None, "runs TorchScript"),),
+        packages=(Package("numpy", None, "carries tensors in and out"), Package("torch", None, "runs TorchScript")),
         details=(("network", plain), ("parameters", counted(weights.parameters))),
     )
 
@@ -178,7 +178,10 @@ def _exported(path: Path, archive: Archive) -> Model:
         size=path.stat().st_size,
         dtype=None,
         files=(path,),
-        packages=(Package("torch", None, "runs exported programs"),),
+        packages=(
+            Package("numpy", None, "carries tensors in and out"),
+            Package("torch", None, "runs exported programs"),
+        ),
         details=(("kind", "torch.export program"), ("weights", str(len(names)))),
         notes=("an exported program runs with the PyTorch that made it; pin the same version",),
     )

@@ -88,7 +88,23 @@ def make_plan(project: Project) -> Plan:
 
 def _check_model(model: Model, project: Project) -> None:
     """Refuse what could not be served, or should not be."""
-    if model.needs_code and not project.settings.model.engine:
+    settings = project.settings.model
+    if (settings.engine or model.engine) == "llamacpp" or (
+        (settings.engine or model.engine) == "transformers" and not (settings.task or model.task)
+    ):
+        told = dict(model.details)
+        raise ProjectError(
+            f"{model.path} is for {told.get('task') or told.get('architecture') or 'text generation'}, which "
+            "Lightship's own server does not answer.",
+            hint="Serve it with a Python file that has load() and predict(), or with your own application. A "
+            "transformers folder can be told its pipeline: [model] task.",
+        )
+    if settings.network is not None and not (project.directory / settings.network.partition(":")[0]).is_file():
+        raise ProjectError(
+            f"[model] network names {settings.network}, but there is no such file in {project.directory}.",
+            hint='Write it as "file.py:name", relative to the project\'s folder.',
+        )
+    if model.needs_code and not settings.engine and not (model.format == "safetensors" and settings.network):
         raise ProjectError(
             f"{model.path} cannot be served by itself: {model.notes[0]}",
             hint="Write a serve.py with load() and predict(), or a FastAPI application, that builds the model.",
@@ -105,7 +121,7 @@ def _context(project: Project, model: Model | None) -> Context:
     """A whole server takes its folder along; a model takes itself, and what `[image] include` names."""
     image = project.settings.image
     everything = read_context(project.directory, include=image.include, exclude=image.exclude)
-    if model is None or model.format == "python":
+    if model is None or model.format == "python" or project.settings.model.network is not None:
         return everything
     files = dict.fromkeys((*model.files, *model.code))
     own = tuple(context_file(file.relative_to(project.directory).as_posix(), file) for file in files)

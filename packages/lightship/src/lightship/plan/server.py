@@ -43,6 +43,9 @@ def decide_server(project: Project, model: Model | None) -> Decision[Server]:
     assert model is not None  # load_project finds one or fails
     engine = project.settings.model.engine or model.engine
     why = "[model] engine names it" if project.settings.model.engine else f"a {model.format} model"
+    task = project.settings.model.task or model.task
+    if task is not None and engine == "transformers":
+        why = f"{why} for {task}"
     grpc = GRPC_REQUIREMENTS if serve.grpc_port else ()
     server = Server(None, engine, serve.port, serve.health, grpc)
     return Decision(
@@ -53,8 +56,17 @@ def decide_server(project: Project, model: Model | None) -> Decision[Server]:
         (
             f"POST /predict on port {serve.port}",
             *((f"the Open Inference Protocol over gRPC on port {serve.grpc_port}",) if serve.grpc_port else ()),
+            *_instead_of_pickle(model),
         ),
     )
+
+
+def _instead_of_pickle(model: Model) -> tuple[str, ...]:
+    """What to save a model as, whose present format runs code when it is loaded."""
+    if model.pickle is None:
+        return ()
+    better = "skops or ONNX" if model.engine == "sklearn" else "safetensors"
+    return (f"a pickle, loaded only if its sha256 is the one recorded here; saved as {better} it could run no code",)
 
 
 def _is_wsgi(app: str, directory: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from lightship_runtime.config import EngineName, Serving
+from lightship_runtime.config import Datatype, EngineName, Serving
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,6 +24,10 @@ class ModelTable(Table, frozen=True):
     engine: EngineName | None = None
     trust: bool = False
     trusted_types: tuple[str, ...] = ()
+    task: str | None = None
+    network: str | None = None
+    input_dtype: Datatype = "float32"
+    input_shape: tuple[int, ...] | None = None
 
 
 class PythonTable(Table, frozen=True):

@@ -26,7 +26,7 @@ def serve_config(plan: Plan, digests: Mapping[str, str]) -> dict[str, bytes]:
     model = None
     if server.app is None:
         assert plan.model is not None and server.engine is not None
-        path = plan.model.path.relative_to(plan.project.directory).as_posix()
+        path = _served(plan)[0]
         model = _model(plan, digests.get(path))
         if golden is not None:
             files[GOLDEN_PATH] = golden.read_bytes()
@@ -55,14 +55,23 @@ def local_config(plan: Plan, *, trust: bool) -> dict[str, bytes]:
 
 def _model(plan: Plan, digest: str | None) -> ModelFile:
     """The model as the runtime is told of it; `digest` is `sha256:<hex>` of a file, None of a folder."""
-    assert plan.model is not None and plan.server.value.engine is not None
+    assert plan.server.value.engine is not None
+    path, form = _served(plan)
     return ModelFile(
-        path=plan.model.path.relative_to(plan.project.directory).as_posix(),
-        format=plan.model.format,
+        path=path,
+        format=form,
         engine=plan.server.value.engine,
         sha256=digest.removeprefix("sha256:") if digest else None,
         trusted_types=plan.project.settings.model.trusted_types,
     )
+
+
+def _served(plan: Plan) -> tuple[str, str]:
+    """The path of the model that is served, relative to the app's folder, and its format."""
+    if plan.optimize.value is not None:
+        return plan.optimize.value.path, "onnx"
+    assert plan.model is not None
+    return plan.model.path.relative_to(plan.project.directory).as_posix(), plan.model.format
 
 
 def _config(plan: Plan, model: ModelFile | None, golden: str | None) -> Config:

@@ -50,6 +50,7 @@ ROOMS = {
         *("cache", "download", "errors", "session", "transfer", "transport"),
         *("project", "lock", "layers", "oci", "bases", "run"),
     },
+    "optimize": {"cache", "errors", "session", "lock", "layers", "bases", "run", "building", RUNTIME},
     "contents": {"cache", "errors", "progress", "session", "layers", "oci", "bases", "run"},
     "verify": {"errors", "progress", "session", "layers", "oci", "run", RUNTIME},
     "testing": set(),
@@ -59,7 +60,10 @@ ROOMS = {
 PIPELINE = {
     "serve_config": {"cache", "plan", RUNTIME},
     "assemble": {"errors", "plan", "layers", "bases", "oci"},
-    "locking": {"cache", "errors", "releases", "session", "plan", "lock", "layers", "bases", "oci", "building"},
+    "locking": {
+        *("cache", "errors", "releases", "session"),
+        *("plan", "lock", "layers", "bases", "oci", "building", "optimize"),
+    },
     "selection": {"errors", "session", "lock", "layers"},
     "pruning": {
         "errors",
@@ -75,7 +79,11 @@ PIPELINE = {
         "selection",
     },
     "workshop": {"errors", "session", "lock", "plan", "layers", "bases", "oci", "locking", "selection"},
-    "build": {*CORE, *ROOMS, "serve_config", "assemble", "locking", "selection", "pruning", "workshop"}
+    "conversion": {
+        *("cache", "errors", "session", "project", "plan", "lock", "layers", "bases", "oci", "optimize", "locking"),
+        RUNTIME,
+    },
+    "build": {*CORE, *ROOMS, "serve_config", "assemble", "locking", "selection", "pruning", "workshop", "conversion"}
     - {"run", "contents", "verify", "testing"},
 }
 

@@ -14,6 +14,7 @@ from lightship.errors import LockError, StorageError
 from lightship.lock import (
     Inputs,
     Lock,
+    LockedConversion,
     LockedWeights,
     LockedWheel,
     Target,
@@ -42,6 +43,15 @@ def wheels(draw: st.DrawFn) -> LockedWheel:
     return LockedWheel(name=name, version=version, file=file, size=draw(st.integers(0, 2**40)), sha256=draw(HEX))
 
 
+SIZES = st.dictionaries(NAMES, st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)), max_size=3)
+CONVERSIONS = st.builds(
+    LockedConversion,
+    wheels=st.lists(wheels(), max_size=3, unique_by=lambda wheel: wheel.name).map(
+        lambda found: tuple(sorted(found, key=lambda wheel: wheel.name))
+    ),
+    dropped=SIZES,
+    added=SIZES,
+)
 LOCKS = st.builds(
     Lock,
     target=st.builds(
@@ -60,6 +70,7 @@ LOCKS = st.builds(
         max_size=3,
         unique_by=lambda file: file.path,
     ).map(lambda found: tuple(sorted(found, key=lambda file: file.path))),
+    conversion=st.none() | CONVERSIONS,
 )
 
 

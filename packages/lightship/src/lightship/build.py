@@ -130,11 +130,18 @@ def build(
 
         with phases.phase("reuse"):
             adopt(cache_from, platforms, session, plain_http=plain_http)
+    changes: tuple[str, ...] = ()
+    if plan.optimize.value is not None:
+        from lightship.conversion import convert_model
+
+        with phases.phase("convert"):
+            plan, changes = convert_model(plan, platforms, session, locked=locked, upgrade=upgrade)
+        upgrade = False  # both halves of the lock are the newest now
     parts = tuple(
         _build_image(plan, platform, session, phases, locked=locked, upgrade=upgrade, whole=whole)
         for platform in platforms
     )
-    changes = tuple(change for part in parts for change in part.locked.changes)
+    changes += tuple(change for part in parts for change in part.locked.changes)
     with phases.phase("image"):
         built = parts[0].image if len(parts) == 1 else ImageIndex(tuple(part.image for part in parts))
         if whole:

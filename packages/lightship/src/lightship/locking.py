@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,8 +23,10 @@ from lightship.layers.runtime import runtime_requirements
 from lightship.lock import (
     Inputs,
     Lock,
+    LockedConversion,
     LockedWheel,
     Pruned,
+    RequirementsSource,
     Target,
     differences,
     local_places,
@@ -36,6 +38,7 @@ from lightship.lock import (
 )
 from lightship.oci.image import Platform
 from lightship.plan import BaseChoice, Plan
+from lightship.plan.optimize import SERVED_WITH
 from lightship.session import Session
 
 if TYPE_CHECKING:
@@ -112,7 +115,7 @@ def bring_up_to_date(
             base = _base_of(choice, old.base)
         target = target_of(choice, platform, base)
         builder = source_builder(plan, target, session, lambda: base, before)
-        wheels = _resolve(plan, target, session, None if upgrade else preferred, builder)
+        resolved = _resolve(plan, target, session, None if upgrade else preferred, builder)
     else:
         # A Debian release's Python and C library are known from its name, so both halves can go at once.
         target = target_of(choice, platform, None)
@@ -120,11 +123,12 @@ def bring_up_to_date(
             future = pool.submit(lock_base, plan, platform, session)
             future.add_done_callback(partial(_tell, base_known, resolving=preferred is None))
             builder = source_builder(plan, target, session, future.result, before)
-            wheels = _resolve(plan, target, session, None if upgrade else preferred, builder)
+            resolved = _resolve(plan, target, session, None if upgrade else preferred, builder)
             base = future.result()
     inputs = Inputs(requirements=_requirements_input(plan, target, session), base=base_input)
     pruned = old.pruned if old else None  # it has inputs of its own, which say whether it still holds
-    new = Lock(target=target, inputs=inputs, base=base.to_dict(), wheels=wheels, pruned=pruned)
+    wheels, conversion = resolved
+    new = Lock(target, inputs, base.to_dict(), wheels, pruned=pruned, conversion=conversion)
     write_lock(path, new)
     return Locked(new, base, differences(old, new) if old else (f"{path.name} written",))
 
@@ -198,9 +202,24 @@ def source_builder(
 
 def _resolve(
     plan: Plan, target: Target, session: Session, old: Lock | None, builder: SandboxBuilder
-) -> tuple[LockedWheel, ...]:
+) -> tuple[tuple[LockedWheel, ...], LockedConversion | None]:
+    """The wheels of the image; before them, where the model is converted, those of the environment to do that in."""
     preferences = old.wheels if old else ()
-    return resolve(plan.requirements.value, _extra(plan), target, session, preferences=preferences, builder=builder)
+    source, extra = plan.requirements.value, _extra(plan)
+    conversion = plan.optimize.value
+    if conversion is None or target.platform != str(Platform.of_this_machine()):
+        # A converted model is the same on all platforms, and is made where the sandbox runs.
+        return resolve(source, extra, target, session, preferences=preferences, builder=builder), None
+    from lightship.optimize import lock_converters, locked_conversion, pins_of  # brings the sandbox
+
+    wanted, builder = conversion.requirements, replace(builder, requirements=conversion.requirements)
+    known = old.conversion.wheels if old and old.conversion else preferences
+    before, converters = lock_converters(
+        wanted, conversion.converters, target, session, preferences=known, builder=builder
+    )
+    pinned = (*extra, *pins_of(converters, SERVED_WITH))
+    wheels = resolve(source, pinned, target, session, preferences=preferences, builder=builder)
+    return wheels, locked_conversion(before, converters, wheels, wanted, target, session)
 
 
 def _extra(plan: Plan) -> tuple[str, ...]:
@@ -211,8 +230,16 @@ def _extra(plan: Plan) -> tuple[str, ...]:
 def _requirements_input(plan: Plan, target: Target, session: Session) -> str:
     """The digest of the requirements, and of the folders among them: their content is what is installed."""
     source = plan.requirements.value
-    folders = [_place_digest(path) for path in local_places(source, session.environ)]
-    return requirements_input(source, _extra(plan), target, folders)
+    digests = _places_of(source, session)
+    if conversion := plan.optimize.value:
+        wanted = conversion.requirements
+        places = _places_of(wanted, session)
+        digests = [*digests, requirements_input(wanted, conversion.converters, target, places)]
+    return requirements_input(source, _extra(plan), target, digests)
+
+
+def _places_of(source: RequirementsSource, session: Session) -> list[str]:
+    return [_place_digest(path) for path in local_places(source, session.environ)]
 
 
 def _place_digest(path: Path) -> str:
@@ -284,8 +311,9 @@ def move_wheels(plan: Plan, platform: Platform, session: Session) -> Locked:
     path = lock_path(plan, platform)
     fresh = bring_up_to_date(plan, platform, session, locked=True)
     builder = source_builder(plan, fresh.lock.target, session, lambda: fresh.base, ())
-    wheels = _resolve(plan, fresh.lock.target, session, None, builder)
-    return _moved(fresh, msgspec.structs.replace(fresh.lock, wheels=wheels), fresh.base, path)
+    wheels, conversion = _resolve(plan, fresh.lock.target, session, None, builder)
+    lock = msgspec.structs.replace(fresh.lock, wheels=wheels, conversion=conversion)
+    return _moved(fresh, lock, fresh.base, path)
 
 
 def _moved(before: Locked, lock: Lock, base: DebianLock | ImageLock, path: Path) -> Locked:

@@ -26,7 +26,7 @@ def serve_config(plan: Plan, digests: Mapping[str, str]) -> dict[str, bytes]:
     model = None
     if server.app is None:
         assert plan.model is not None and server.engine is not None
-        path = plan.model.path.relative_to(plan.project.directory).as_posix()
+        path = _served(plan)[0]
         model = _model(plan, digests.get(path))
         if golden is not None:
             files[GOLDEN_PATH] = golden.read_bytes()
@@ -57,9 +57,10 @@ def _model(plan: Plan, digest: str | None) -> ModelFile:
     """The model as the runtime is told of it; `digest` is `sha256:<hex>` of a file, None of a folder."""
     assert plan.model is not None and plan.server.value.engine is not None
     settings, engine = plan.project.settings.model, plan.server.value.engine
+    path, form = _served(plan)
     return ModelFile(
-        path=plan.model.path.relative_to(plan.project.directory).as_posix(),
-        format=plan.model.format,
+        path=path,
+        format=form,
         engine=engine,
         sha256=digest.removeprefix("sha256:") if digest else None,
         trust=settings.trust,
@@ -69,6 +70,14 @@ def _model(plan: Plan, digest: str | None) -> ModelFile:
         input_dtype=settings.input_dtype,
         input_shape=settings.input_shape,
     )
+
+
+def _served(plan: Plan) -> tuple[str, str]:
+    """The path of the model that is served, relative to the app's folder, and its format."""
+    if plan.optimize.value is not None:
+        return plan.optimize.value.path, "onnx"
+    assert plan.model is not None
+    return plan.model.path.relative_to(plan.project.directory).as_posix(), plan.model.format
 
 
 def _config(plan: Plan, model: ModelFile | None, golden: str | None) -> Config:

@@ -2,7 +2,8 @@
 
 One input takes the instances as they are, stacked; of several inputs each instance is an object with their names.
 A classifier converted from scikit-learn has a label and its probabilities as outputs, and is answered as one; other
-models give their only output, or an object of outputs per instance.
+models give their only output, or an object of outputs per instance. A model that the builder converted
+(`[optimize] onnx = true`) is asked and answers as the model before (converted.py).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from lightship_runtime.engines import tensors
+from lightship_runtime.engines.converted import Converted
 from lightship_runtime.engines.engine import (
     Engine,
     Fork,
@@ -68,6 +70,10 @@ class OnnxEngine(Engine):
             "probabilities",
             "output_probability",
         )
+        self._converted = Converted.read(session.get_modelmeta().custom_metadata_map)
+        if self._converted is not None:
+            self._signature = self._converted.signature
+            return
         shape = self._inputs[0].shape or ()
         rows = len(self._inputs) == 1 and len(shape) == 2 and self._inputs[0].dtype != "object"
         self._signature = Signature(
@@ -101,6 +107,9 @@ class OnnxEngine(Engine):
         return not self._singly
 
     def predict(self, instances: Instances, options: Options) -> Prediction:
+        if self._converted is not None:
+            types = {one.name: one.dtype for one in self._inputs}
+            return self._converted.prediction(self._run(self._converted.feed(instances, types)), options)
         results = tensors.run(self._run, tensors.feed(instances, self._inputs), singly=self._singly)
         if not self._classifier:
             return Prediction(tensors.predictions(self._outputs, results))

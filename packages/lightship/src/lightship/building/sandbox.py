@@ -60,11 +60,15 @@ def with_toolchain(
 
 
 def sandbox_root(
-    base: Base, wheels: Sequence[LockedWheel], session: Session, compression: Compression
+    base: Base,
+    wheels: Sequence[LockedWheel],
+    session: Session,
+    compression: Compression,
+    more: Sequence[Recipe] = (),
 ) -> tuple[Path, BinaryIO | None]:
     """A base with wheels in the environment that images have too, unpacked, and the file that keeps it from pruning.
 
-    The wheels are in the cache. Their bytecode is left out: a backend runs once.
+    The wheels are in the cache. Their bytecode is left out: a backend runs once. `more` are layers besides.
     """
     environment = Environment(base.interpreter.path, base.interpreter.version)
     sources = tuple(
@@ -79,7 +83,11 @@ def sandbox_root(
         for each in wheels
     )
     base.fetch()
-    recipes: list[Recipe] = [environment, *([WheelsRecipe(sources, environment, "none", None)] if sources else [])]
+    recipes: list[Recipe] = [
+        environment,
+        *([WheelsRecipe(sources, environment, "none", None)] if sources else []),
+        *more,
+    ]
     layers = [*base.layers, *(materialise(recipe, session.cache, compression) for recipe in recipes)]
     return session.cache.held_tree(lambda: root_filesystem(layers, session.cache, session.progress))
 

@@ -55,7 +55,8 @@ def command(
     from lightship.plan import make_plan
     from lightship.serve_config import CONFIG_PATH, local_config
 
-    plan = make_plan(options.open_project(target, golden=golden, app=app))
+    # A model is converted when its image is built; here are its own libraries.
+    plan = make_plan(options.open_project(target, golden=golden, app=app).as_it_is)
     python = _interpreter(interpreter, plan.project.directory)
     if subprocess.run([python, "-c", _CHECK], capture_output=True, check=False).returncode:
         raise ProjectError(

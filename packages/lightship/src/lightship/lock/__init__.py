@@ -14,6 +14,7 @@ from lightship.lock.fetch import WheelsGoneError, fetch_wheels
 from lightship.lock.file import (
     Inputs,
     Lock,
+    LockedConversion,
     LockedWeights,
     LockedWheel,
     Pruned,
@@ -38,6 +39,7 @@ __all__ = [
     "Builder",
     "Inputs",
     "Lock",
+    "LockedConversion",
     "LockedWeights",
     "LockedWheel",
     "Pruned",

@@ -100,6 +100,20 @@ class Pruned(_Table, frozen=True):
     kept: dict[Name, tuple[str, ...]] = {}
 
 
+class LockedConversion(_Table, frozen=True):
+    """What converts the model into the one that is served, and what the image saves by that.
+
+    Attributes:
+        wheels: The environment in which it is loaded, converted and compared.
+        dropped: Distributions that the image would have with the model as it is: bytes of the wheel, and unpacked.
+        added: Those that it has only because of the conversion, likewise.
+    """
+
+    wheels: tuple[LockedWheel, ...] = msgspec.field(name="wheel", default=())
+    dropped: dict[Name, tuple[Size, Size]] = {}
+    added: dict[Name, tuple[Size, Size]] = {}
+
+
 class Inputs(_Table, frozen=True):
     """Digests of what the two halves of the lock were made from."""
 
@@ -116,6 +130,7 @@ class Lock(_Table, frozen=True):
     wheels: tuple[LockedWheel, ...] = msgspec.field(name="wheel", default=())
     weights: tuple[LockedWeights, ...] = ()
     pruned: Pruned | None = None
+    conversion: LockedConversion | None = None
     version: int = VERSION
 
 
@@ -150,6 +165,8 @@ def read_lock(path: Path) -> Lock | None:
         key = where.strip("`").removeprefix("$.")
         raise LockError(f"{path}: {key or 'the file'}: {message}.", hint=remedy) from error
     _check_wheels(lock.wheels, path, remedy)
+    if lock.conversion:
+        _check_wheels(lock.conversion.wheels, path, remedy)
     return lock
 
 
@@ -199,6 +216,12 @@ def render(lock: Lock) -> str:
             "dropped": dict(sorted(pruned.dropped.items())),
             "kept": {name: sorted(files) for name, files in sorted(pruned.kept.items())},
         }
+    if conversion := lock.conversion:
+        table["conversion"] = {
+            "dropped": {name: list(sizes) for name, sizes in sorted(conversion.dropped.items())},
+            "added": {name: list(sizes) for name, sizes in sorted(conversion.added.items())},
+            "wheel": [msgspec.to_builtins(each) for each in sorted(conversion.wheels, key=lambda each: each.name)],
+        }
     return _HEADER + "\n" + tomli_w.dumps(table)
 
 
@@ -219,7 +242,9 @@ def differences(old: Lock | None, new: Lock) -> tuple[str, ...]:
     lines = []
     if old.target != new.target:
         lines.append(f"target: {old.target} -> {new.target}")
-    lines += _changes(_wheel_states(old), _wheel_states(new))
+    lines += _changes(_wheel_states(old.wheels), _wheel_states(new.wheels))
+    converters = [_wheel_states(lock.conversion.wheels if lock.conversion else ()) for lock in (old, new)]
+    lines += [f"conversion: {line}" for line in _changes(*converters)]
     lines += [f"base: {line}" for line in _changes(_base_states(old.base), _base_states(new.base))]
     weights = [{file.path: ("", file.sha256) for file in lock.weights} for lock in (old, new)]
     lines += [f"weights: {line}" for line in _changes(*weights)]
@@ -250,8 +275,8 @@ def _changes(old: _States, new: _States) -> list[str]:
     return lines
 
 
-def _wheel_states(lock: Lock) -> _States:
-    return {wheel.name: (wheel.version, wheel.sha256) for wheel in lock.wheels}
+def _wheel_states(wheels: tuple[LockedWheel, ...]) -> _States:
+    return {wheel.name: (wheel.version, wheel.sha256) for wheel in wheels}
 
 
 def _base_states(base: dict[str, Any]) -> _States:

@@ -1,13 +1,15 @@
 """Plans: pure functions from a `Project` to `Decision`s with their reasons, one file per decision.
 
-May import `project`, `models`, the requirements half of `lock`, `releases`, `quantities`, `errors` and the names of
+May import `project`, `models`, the requirements half of `lock` and what a lock says of
+a conversion, `releases`, `quantities`, `errors` and the names of
 the runtime's engines; touches no network and writes nothing.
 """
 
 from lightship.plan.base import BaseChoice
 from lightship.plan.decision import Decision
+from lightship.plan.optimize import Conversion
 from lightship.plan.plan import USER, Plan, make_plan
 from lightship.plan.server import Server
 from lightship.quantities import human_size
 
-__all__ = ["USER", "BaseChoice", "Decision", "Plan", "Server", "human_size", "make_plan"]
+__all__ = ["USER", "BaseChoice", "Conversion", "Decision", "Plan", "Server", "human_size", "make_plan"]

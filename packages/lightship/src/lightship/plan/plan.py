@@ -12,6 +12,7 @@ from lightship.models import Model, compare, detect
 from lightship.plan.accelerator import Accelerator, decide_accelerator
 from lightship.plan.base import BaseChoice, decide_base
 from lightship.plan.decision import Decision
+from lightship.plan.optimize import SERVED_WITH, Conversion, decide_optimize
 from lightship.plan.platforms import decide_platforms
 from lightship.plan.requirements import decide_requirements
 from lightship.plan.server import Server, decide_server
@@ -34,6 +35,7 @@ class Plan:
     base: Decision[BaseChoice]
     server: Decision[Server]
     requirements: Decision[RequirementsSource]
+    optimize: Decision[Conversion | None]
     accelerator: Decision[Accelerator]
     weights: Decision[Delivery]
     layers: Decision[str]
@@ -47,8 +49,8 @@ class Plan:
         """Every decision, in the order in which a person would ask."""
         if self.model is not None:
             yield _model_decision(self.model, self.project)
-        yield from (self.server, self.platforms, self.base, self.requirements, self.accelerator, self.weights)
-        yield from (self.layers, self.compression, self.pruning, self.user, self.proof)
+        yield from (self.optimize, self.server, self.platforms, self.base, self.requirements, self.accelerator)
+        yield from (self.weights, self.layers, self.compression, self.pruning, self.user, self.proof)
 
 
 def make_plan(project: Project) -> Plan:
@@ -56,11 +58,14 @@ def make_plan(project: Project) -> Plan:
     model = detect(project.model) if project.model is not None else None
     if model is not None:
         _check_model(model, project)
-    context = _context(project, model)
+    requirements = decide_requirements(project, model)
+    optimize = decide_optimize(project, model, requirements.value)
+    context = _context(project, model, converted=optimize.value is not None)
     of_model = {file for file in model.files if file not in model.code} if model else set()
     weights = tuple(file for file in context.files if file.is_weights or file.source in of_model)
-    requirements = decide_requirements(project, model)
     pinned = pins(requirements.value)
+    if optimize.value is not None:
+        requirements = _of_conversion(optimize.value)
     return Plan(
         project=project,
         model=model,
@@ -68,9 +73,10 @@ def make_plan(project: Project) -> Plan:
         app_files=tuple(file for file in context.files if file not in weights),
         platforms=decide_platforms(project),
         base=decide_base(project),
-        server=decide_server(project, model),
+        server=decide_server(project, model, optimize.value),
         requirements=requirements,
-        accelerator=decide_accelerator(pinned),
+        optimize=optimize,
+        accelerator=decide_accelerator(pins(requirements.value)),
         weights=decide_weights(weights),
         layers=Decision(
             "layers",
@@ -117,19 +123,32 @@ def _check_model(model: Model, project: Project) -> None:
         )
 
 
-def _context(project: Project, model: Model | None) -> Context:
-    """A whole server takes its folder along; a model takes itself, and what `[image] include` names."""
+def _context(project: Project, model: Model | None, *, converted: bool) -> Context:
+    """A whole server takes its folder along; a model takes itself, and what `[image] include` names.
+
+    A model that is converted stays outside, and the file that it becomes is not there yet.
+    """
     image = project.settings.image
     everything = read_context(project.directory, include=image.include, exclude=image.exclude)
     if model is None or model.format == "python" or project.settings.model.network is not None:
         return everything
-    files = dict.fromkeys((*model.files, *model.code))
+    files = () if converted else dict.fromkeys((*model.files, *model.code))
     own = tuple(context_file(file.relative_to(project.directory).as_posix(), file) for file in files)
     taken = {file.path for file in own}
     if image.include:
         chosen = read_context(project.directory, exclude=("**", *(f"!{pattern}" for pattern in image.include)))
         own += tuple(file for file in chosen.files if file.path not in taken)
     return Context(tuple(sorted(own, key=lambda file: file.path)))
+
+
+def _of_conversion(conversion: Conversion) -> Decision[RequirementsSource]:
+    """What is left of the requirements: the versions are those that the conversion is made and compared with."""
+    return Decision(
+        "requirements",
+        conversion.image_requirements,
+        ", ".join(SERVED_WITH),
+        f"what a converted model needs; {conversion.requirements.title} is needed to convert it only",
+    )
 
 
 def _model_decision(model: Model, project: Project) -> Decision[object]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lightship.models import Model
 from lightship.plan.decision import Decision
+from lightship.plan.optimize import Conversion
 from lightship.project import Project
 from lightship.project.entry import find_application
 from lightship_runtime.config import EngineName
@@ -31,8 +32,8 @@ class Server:
     requirements: tuple[str, ...] = ()
 
 
-def decide_server(project: Project, model: Model | None) -> Decision[Server]:
-    """The user's own application where there is one, else the engine for the model's format."""
+def decide_server(project: Project, model: Model | None, conversion: Conversion | None = None) -> Decision[Server]:
+    """The user's own application where there is one, else the engine for the model's format, or its conversion's."""
     serve = project.settings.serve
     if project.app:
         wsgi = _is_wsgi(project.app, project.directory)
@@ -47,6 +48,8 @@ def decide_server(project: Project, model: Model | None) -> Decision[Server]:
     if task is not None and engine == "transformers":
         why = f"{why} for {task}"
     grpc = GRPC_REQUIREMENTS if serve.grpc_port else ()
+    if conversion is not None:
+        engine, why = "onnxruntime", f"the model is converted, {engine} is left out"
     server = Server(None, engine, serve.port, serve.health, grpc)
     return Decision(
         "server",

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from lightship.errors import ProjectError
 from lightship.project.entry import find_application, find_entry
-from lightship.project.settings import Settings
+from lightship.project.settings import OptimizeTable, Settings
 from lightship.project.validate import read_toml, settings_from
 
 SETTINGS_FILE = "lightship.toml"
@@ -48,6 +50,11 @@ class Project:
     @property
     def lock_path(self) -> Path:
         return self.directory / LOCK_FILE
+
+    @property
+    def as_it_is(self) -> Project:
+        """The same with the model in its own form, whatever `[optimize]` says of images."""
+        return replace(self, settings=msgspec.structs.replace(self.settings, optimize=OptimizeTable()))
 
     @property
     def golden(self) -> Path | None:

@@ -6,7 +6,7 @@ is answered with the nearest of them.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -67,6 +67,13 @@ class ImageTable(Table, frozen=True):
     labels: dict[str, str] = {}
 
 
+class OptimizeTable(Table, frozen=True):
+    """`[optimize]`: the model in a form that needs fewer libraries."""
+
+    onnx: bool = False
+    tolerance: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-5
+
+
 class TestTable(Table, frozen=True):
     """`[test]`: the golden request and answer that prove the image."""
 
@@ -82,6 +89,7 @@ class Settings(Table, frozen=True):
     base: str | BaseTable = BaseTable()
     serve: ServeTable = ServeTable()
     image: ImageTable = ImageTable()
+    optimize: OptimizeTable = OptimizeTable()
     test: TestTable = TestTable()
 
     @property

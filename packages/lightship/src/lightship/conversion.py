@@ -1,0 +1,91 @@
+"""The model of a plan as ONNX: converted in the environment that the lock has for it, before the image is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lightship.bases.base import Base
+from lightship.cache import file_digest
+from lightship.errors import ProjectError
+from lightship.layers import Compression
+from lightship.lock import fetch_wheels
+from lightship.locking import Locked, bring_up_to_date, source_builder
+from lightship.oci import Platform
+from lightship.optimize import Converted, Task, convert
+from lightship.plan import Conversion, Plan
+from lightship.project.context import ContextFile
+from lightship.session import Session
+from lightship_runtime.config import ModelFile
+
+
+def convert_model(
+    plan: Plan, platforms: Sequence[Platform], session: Session, *, locked: bool, upgrade: bool
+) -> tuple[Plan, tuple[str, ...]]:
+    """The plan with the converted model among its weights, and what changed in the lock.
+
+    Raises: `ProjectError` where no platform is this machine's, `ConversionError`, and what locking raises.
+    """
+    here = Platform.of_this_machine()
+    conversion = plan.optimize.value
+    assert conversion is not None
+    if here not in platforms:
+        raise ProjectError(
+            f"[optimize] onnx = true converts the model on this machine, which is {here}: none of [image] platforms.",
+            hint=f'Add "{here}" to [image] platforms, or build on such a machine.',
+        )
+    if conversion.path in {file.path for file in (*plan.weights_files, *plan.app_files)}:
+        raise ProjectError(
+            f"The converted model would be {conversion.path}, which [image] include takes along already.",
+            hint="Rename that file, or the model.",
+        )
+    fitting = bring_up_to_date(plan, here, session, locked=locked, upgrade=upgrade)
+    compression = Compression(plan.compression.value)
+    converted = convert(_task(plan, conversion, fitting, session), session, compression)
+    file = ContextFile(conversion.path, session.cache.blob_path(converted.digest), converted.size, executable=False)
+    report = replace(plan.optimize, evidence=(*plan.optimize.evidence, _compared(converted)))
+    warnings = (*plan.warnings, *([_MISSING] if converted.refuses_missing else []))
+    plan = replace(plan, weights_files=(*plan.weights_files, file), optimize=report, warnings=warnings)
+    return plan, fitting.changes
+
+
+_MISSING = (
+    "the model was trained without missing values and answers rows with such values nevertheless; converted to ONNX, "
+    "it refuses them"
+)
+
+
+def _task(plan: Plan, conversion: Conversion, fitting: Locked, session: Session) -> Task:
+    project, model = plan.project, plan.model
+    assert model is not None and fitting.lock.conversion is not None
+    engine = project.settings.model.engine or model.engine
+    path = model.path.relative_to(project.directory).as_posix()
+    digest = file_digest(model.path).removeprefix("sha256:")
+    wheels, target = fitting.lock.conversion.wheels, fitting.lock.target
+
+    def base() -> Base:
+        offered = [wheel for wheel in wheels if wheel.source is None]
+        fetch_wheels(offered, session, target, source=conversion.requirements, directory=project.directory)
+        builder = source_builder(plan, target, session, lambda: fitting.base, wheels)
+        built = replace(builder, requirements=conversion.requirements)
+        built.rebuild_all([wheel for wheel in wheels if wheel.source is not None])
+        return builder.base()
+
+    return Task(
+        title=path,
+        model=ModelFile(path, model.format, engine, digest, trusted_types=project.settings.model.trusted_types),
+        folder=project.directory,
+        code=model.code,
+        golden=plan.proof.value,
+        tolerance=conversion.tolerance,
+        wheels=wheels,
+        base_key=fitting.base.to_dict(),
+        base=base,
+    )
+
+
+def _compared(converted: Converted) -> str:
+    return (
+        f"compared on {converted.rows} rows: the largest difference of two numbers is {converted.worst:.1g} "
+        f"({converted.precision})"
+    )

@@ -1,0 +1,11 @@
+"""Optimize: a model becomes one that needs fewer libraries, and is taken only where it answers the same.
+
+`environment` locks what converts a model; `conversion` runs `inside`, a program of its own, in the sandbox that
+packages are built in, and looks the result up the next time. No model is loaded outside of it. May import `lock`,
+`layers`, `bases`, `run`, `building` (the sandbox), `cache`, `session` and `errors`; knows nothing of plans.
+"""
+
+from lightship.optimize.conversion import ConversionError, Converted, Task, convert
+from lightship.optimize.environment import lock_converters, locked_conversion, pins_of
+
+__all__ = ["ConversionError", "Converted", "Task", "convert", "lock_converters", "locked_conversion", "pins_of"]

@@ -10,7 +10,7 @@ here imports a machine-learning library before a model asks for it, and everythi
     host/                 the process that loads the model, and the workers that predict
     frames                what the two say to each other
     engines/              one small file per library that runs models
-    payload/              from a request's bytes to instances, from predictions to an answer's bytes; one file a format
+    payload/              bytes to instances, predictions to bytes; one file per format
     pages/                the API described, and a page to try the model
     application/          the other way to serve: the user's own ASGI or WSGI application
     golden                the golden request and answer, shared with the builder

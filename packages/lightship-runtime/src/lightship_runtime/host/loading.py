@@ -19,6 +19,7 @@ from lightship_runtime.golden import Golden, GoldenError, load_golden
 from lightship_runtime.host.answering import Answering
 from lightship_runtime.log import Log, round_seconds
 from lightship_runtime.payload import Call
+from lightship_runtime.prefetch import prefetched
 
 PATH = "/predict"
 Announce = Callable[[str], None]

@@ -36,7 +36,8 @@ def run(contestant: Contestant, model: Model, place: Place, *, seconds: float) -
     ratio = over.p99 / at.p99 if at.p99 else float("inf")
     print(
         f"  p99 of accepted {ratio:.1f} times that at saturation (bar: 3); memory {before / 1e6:.0f} MB before, "
-        f"{after / 1e6:.0f} MB after; {'clean' if over.clean else 'NOT CLEAN'}",
+        f"{after / 1e6:.0f} MB after; {'clean' if over.clean else 'NOT CLEAN'}"
+        f"{'; NOT VALID: the generator ran out of connections' if over.unsent else ''}",
         flush=True,
     )
     return {

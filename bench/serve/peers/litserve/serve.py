@@ -1,4 +1,4 @@
-"""LitServe, batching on, one prediction worker and one API server for each core: for throughput its documentation says
+"""LitServe, batching on, one prediction worker and one API server for each core: the documentation says
 to raise `max_batch_size` and `workers_per_device` (https://lightning.ai/docs/litserve/speed-up-serving-by-200x and
 https://lightning.ai/docs/litserve/features/batching). A batch waits 1 ms at most, as short as does any good."""
 

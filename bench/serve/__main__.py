@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -125,6 +126,7 @@ def main() -> None:
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed (scripts/install-tools.sh)")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # every start would compile anew
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # by way of every `with`, which ends the servers
     options = Options(given.peers, given.rounds, given.seconds, given.workers, given.megabytes, given.restarts)
     for name in ("lightship", *options.peers):
         environment(name, given.cache)

@@ -95,6 +95,10 @@ bench-push: $(VENV)/.dev models  ## Measure pushes against skopeo, to the same r
 bench-weights: $(VENV)/.dev  ## Measure an image with 10 GB of weights: built, pushed and pulled (40 GB of disk)
 	$(BIN)/python -m bench.weights $(BENCH_ARGS)
 
+.PHONY: bench-serve
+bench-serve: $(VENV)/.dev  ## Measure our server against FastAPI, LitServe, BentoML, MLServer and Ray Serve
+	$(BIN)/python -m bench.serve $(BENCH_ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## ruff (rules and format) and mypy (strict)
 	$(BIN)/ruff check .

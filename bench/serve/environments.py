@@ -1,0 +1,46 @@
+"""The peers' environments: one for each, from its pinned requirements, made once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.apps import ROOT
+
+PEERS = Path(__file__).parent / "peers"
+_TEXTBOOK = ROOT / "examples" / "iris-fastapi" / "requirements.txt"
+
+
+def environment(name: str, cache: Path) -> Path:
+    """The Python of the environment `name`; all bytecode is compiled, so that every server starts equally warm."""
+    requirements = _TEXTBOOK if name == "fastapi" else PEERS / name / "requirements.txt"
+    digest = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
+    place = cache / name
+    python, mark = place / "bin" / "python", place / "complete"
+    if mark.is_file() and mark.read_text() == digest:
+        return python
+    print(f"installing {name}", file=sys.stderr, flush=True)
+    shutil.rmtree(place, ignore_errors=True)
+    environ = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
+    if "PIP_FIND_LINKS" in environ:
+        environ.setdefault("UV_FIND_LINKS", environ["PIP_FIND_LINKS"])
+    uv = _uv()
+    for command in (
+        [uv, "venv", "-q", "--python", sys.executable, str(place)],
+        [uv, "pip", "install", "-q", "--compile-bytecode", "--python", str(python), "-r", str(requirements)],
+    ):
+        subprocess.run(command, check=True, env=environ)
+    mark.write_text(digest)
+    return python
+
+
+def _uv() -> str:
+    beside = Path(sys.executable).parent / "uv"
+    found = str(beside) if beside.is_file() else shutil.which("uv")
+    if not found:
+        raise SystemExit("uv is neither on PATH nor beside Python: run `make dev`")
+    return found

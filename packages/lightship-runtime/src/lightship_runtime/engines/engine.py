@@ -176,12 +176,14 @@ class Engine(ABC):
             prediction on all CPUs anyway, and for code that was perhaps never meant for it.
         refused: Exceptions of `predict` that mean "this input is wrong"; any other one is a failure of the model.
         environment: Variables that its packages must find when they are imported, where they are not set already.
+        deferred: Modules that its libraries import and hardly ever use: imported when they are used (see `deferred`).
         fork: Whether a process may load the model, ask it, and then fork children that go on using it.
             "safe": always. "one thread": only while every thread pool is kept at one thread until the fork; the
             children then call `set_threads`. "never": each process has to load the model by itself.
     """
 
     packages: ClassVar[tuple[str, ...]] = ()
+    deferred: ClassVar[tuple[str, ...]] = ()
     environment: ClassVar[Mapping[str, str]] = _NO_PARAMETERS
     concurrent: ClassVar[bool] = False
     refused: ClassVar[tuple[type[Exception], ...]] = (ValueError,)

@@ -35,6 +35,9 @@ class SklearnEngine(Engine):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("sklearn", "joblib")
+    # Two fifths of the time that importing scikit-learn takes. scipy.stats is there for functions that fitting and
+    # scoring call; the other two because scipy imports all names of numpy.
+    deferred: ClassVar[tuple[str, ...]] = ("scipy.stats", "numpy.f2py", "numpy.testing")
     concurrent: ClassVar[bool] = True
     refused: ClassVar[tuple[type[Exception], ...]] = (ValueError, TypeError, OverflowError)
     fork: ClassVar[Fork] = "one thread"

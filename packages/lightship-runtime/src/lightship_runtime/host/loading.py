@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from lightship_runtime.config import Config, ModelFile
+from lightship_runtime.deferred import deferring
 from lightship_runtime.engines import Engine, ModelSource, find_engine, import_packages
-from lightship_runtime.errors import GoldenMismatch, StartError
+from lightship_runtime.errors import GoldenMismatch, IntegrityError, StartError
 from lightship_runtime.golden import Golden, GoldenError, load_golden
 from lightship_runtime.host.answering import Answering
 from lightship_runtime.log import Log, round_seconds
@@ -56,11 +57,17 @@ def load(config: Config, app: Path, threads: int, log: Log, announce: Announce) 
     if not path.exists():
         raise StartError(f"The model {model.path} is not there.", hint="Build the image again.")
     phases: dict[str, float] = {}
-    with prefetched(path):  # its thread has ended before anybody forks
+    source = ModelSource(model, path, threads)
+    # The thread that reads ahead has ended before anybody forks.
+    with prefetched(path), deferring(kind.deferred) as deferral:
         with _phase("import", phases, log, announce, packages=", ".join(kind.packages) or None):
             import_packages(kind)
         with _phase("load", phases, log, announce, model=model.path, format=model.format, engine=model.engine):
-            engine = _load(kind, ModelSource(model, path, threads), model, log)
+            try:
+                engine = _load(kind, source, model, log, last=not deferral.pending)
+            except _Again:
+                deferral.resolve()
+                engine = _load(kind, source, model, log, last=True)
     answering = Answering(engine, config.name, model.engine, log)
     if golden is not None:
         with _phase("warm-up", phases, log, announce):
@@ -94,14 +101,22 @@ def warm_up(answering: Answering, golden: Golden, config: Config, log: Log) -> N
     )
 
 
-def _load(kind: type[Engine], source: ModelSource, model: ModelFile, log: Log) -> Engine:
+class _Again(Exception):  # not an error of ours
+    """Loading failed while some modules were only stood in for: with the real ones it may not."""
+
+
+def _load(kind: type[Engine], source: ModelSource, model: ModelFile, log: Log, *, last: bool) -> Engine:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
             engine = kind.load(source)
-        except StartError:
+        except StartError as error:
+            if not last and not isinstance(error, IntegrityError):
+                raise _Again from error
             raise
         except Exception as error:
+            if not last:
+                raise _Again from error
             log.event("load failed", level="error", traceback=traceback.format_exc())
             raise StartError(
                 f"{model.path} could not be loaded with {model.engine}: {type(error).__name__}: {error}",

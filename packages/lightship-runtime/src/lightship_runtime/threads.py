@@ -7,7 +7,7 @@ for one another; the loss is tenfold and more. So the quota is read before any l
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 
 VARIABLES = (
@@ -31,10 +31,10 @@ def limit_threads(environ: MutableMapping[str, str], cpus: int) -> None:
         environ.setdefault(name, str(cpus))
 
 
-def set_threads(environ: MutableMapping[str, str], threads: int) -> None:
-    """Tell the numerical libraries that are imported from now on."""
+def set_threads(environ: MutableMapping[str, str], threads: int, other: Mapping[str, str] | None = None) -> None:
+    """Tell the numerical libraries that are imported from now on; `other` has variables with values of their own."""
     for name in VARIABLES:
-        environ[name] = str(threads)
+        environ[name] = (other or {}).get(name, str(threads))
 
 
 def _quotas(root: Path) -> Iterator[float]:

@@ -8,6 +8,7 @@ models give their only output, or an object of outputs per instance. A model tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -50,6 +51,8 @@ class OnnxEngine(Engine):
     """An `InferenceSession`, whose number of threads is fixed when it is made."""
 
     packages: ClassVar[tuple[str, ...]] = ("numpy", "onnxruntime")
+    # ONNX Runtime has threads of its own; starting those of numpy takes as long as the rest of its import.
+    environment: ClassVar[Mapping[str, str]] = {"OPENBLAS_NUM_THREADS": "1"}
     concurrent: ClassVar[bool] = False
     refused: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
     fork: ClassVar[Fork] = "one thread"  # a session with more has a pool, whose threads do not survive

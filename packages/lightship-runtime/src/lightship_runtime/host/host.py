@@ -177,7 +177,9 @@ class _Host:
     # one worker
 
     def _load(self, threads: int) -> Loaded:
-        set_threads(self._environ, threads)  # before anything is imported that reads them
+        assert self._config.model is not None
+        # Before anything is imported that reads them.
+        set_threads(self._environ, threads, find_engine(self._config.model.engine).environment)
         log_warnings(self._log, text=True)
         loaded = load(self._config, self._app, threads, self._log, self._announce)
         log_warnings(self._log, text=False)
@@ -201,6 +203,8 @@ class _Host:
         )
         socket.send_fds(self._birth, [encode(hello)], [theirs.fileno()])
         theirs.close()
+        if not shared:
+            engine.set_threads(self._threads)
         Worker(mine, loaded.answering, slots, streams=engine.streams).run()
 
     def _announce(self, phase: str) -> None:

@@ -197,7 +197,7 @@ def test_the_lock_names_no_host(example: Callable[[str], Path], lightship: Calla
 def test_plan_explains_every_decision(example: Callable[[str], Path], succeed: Callable[..., Any]) -> None:
     plan = succeed("plan", example("iris"))
     names = [decision["name"] for decision in plan["decisions"]]
-    assert names[:4] == ["model", "server", "platforms", "base"]
+    assert names[:5] == ["model", "optimize", "server", "platforms", "base"]
     assert all(decision["reason"] for decision in plan["decisions"])
 
 

@@ -42,7 +42,7 @@ def _ask(port: int, method: str, path: str, headers: dict[str, str], body: str |
 def guarded(iris_app: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     import hashlib
 
-    from conftest import Runtime
+    from runtime_servers import Runtime
 
     digest = hashlib.sha256((iris_app / "model.joblib").read_bytes()).hexdigest()
     keys = tmp_path_factory.mktemp("keys") / "keys"

@@ -85,7 +85,7 @@ def test_what_is_not_proper_http_is_refused_and_the_connection_closed(
 
 
 def test_requests_sent_ahead_are_answered_in_order(wire: socket.socket) -> None:
-    wire.sendall(ASK + b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" + ASK + b"GET / HTTP/1.0\r\n\r\n")
+    wire.sendall(ASK + b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" + ASK + b"GET /x HTTP/1.0\r\n\r\n")
     received = everything(wire)
     assert [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]] == [200, 200, 200, 404]
     assert received.count(b'{"predictions":["setosa"]}') == 2

@@ -10,7 +10,7 @@ import httpx
 import joblib
 import numpy
 import pytest
-from conftest import Runtime
+from runtime_servers import Runtime
 from sklearn.datasets import load_iris
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException

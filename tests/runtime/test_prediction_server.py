@@ -36,7 +36,7 @@ def test_health_is_answered_on_all_its_paths(iris: Any) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "content_type", "status"),
     [
-        ("GET", "/", None, None, 404),
+        ("GET", "/nowhere", None, None, 404),
         ("GET", "/predict/../../etc/passwd", None, None, 404),
         ("GET", "/predict", None, None, 405),
         ("POST", "/health", b"[1]", None, 405),
@@ -113,7 +113,7 @@ def test_the_log_has_one_json_object_per_line_and_no_values(iris: Any) -> None:
     steps = ("starting", "import", "load", "ready")
     names = [event["event"] for event in iris.events if event["event"] in steps]
     assert names == list(steps)
-    assert all("seconds" in event for event in iris.events[1:4])
+    assert all("seconds" in event for event in iris.events if event["event"] in steps[1:])
 
 
 def test_the_port_answers_at_once_and_is_ready_when_the_model_is_loaded_and_warm(start: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import family
+from runtime_servers import family
 
 import lightship_runtime
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 import pytest
 import tritonclient.grpc
-from conftest import Runtime, free_port
+from runtime_servers import Runtime, free_port
 
 ROWS = numpy.array([[5.1, 3.5, 1.4, 0.2], [6.9, 3.1, 5.4, 2.1]])
 

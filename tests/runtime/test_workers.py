@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import family
+from runtime_servers import family
 
 PID = """
 import os, time

@@ -107,9 +107,9 @@ def _source(name: str, session: Session) -> Source:
             f"There is no image {name} in the cache, and no such file.",
             hint=f"Build it with `lightship build`, or give {FORMS}. The public image is {reference}.",
         )
-    from lightship.oci.registry import RegistrySource
+    from lightship.oci.mirrored import registry_source
 
-    return RegistrySource(reference, session)
+    return registry_source(reference, session)
 
 
 # Manifests with blobs: layouts and registries

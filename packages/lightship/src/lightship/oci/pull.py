@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from lightship.layers import Layer
 from lightship.oci.image import MANIFEST_TYPE, Platform
+from lightship.oci.mirrored import registry_source
 from lightship.oci.name import Reference
 from lightship.oci.published import PublishedImage, read_image
-from lightship.oci.registry import RegistrySource
 from lightship.session import Session
 
 
@@ -72,7 +72,7 @@ def pull_image(
     Raises: `NetworkError`, `IntegrityError`, and `ProjectError` where there is no image for the platform.
     """
     platform = platform or Platform.of_this_machine()
-    source = RegistrySource(reference, session, plain_http=plain_http)
+    source = registry_source(reference, session, plain_http=plain_http)
     published = read_image(source, platform)
     source.pull(published.manifest.layers, session)
     return PulledImage(reference, platform, published)

@@ -15,9 +15,9 @@ from lightship.errors import IntegrityError, LightshipError, ProjectError
 from lightship.layers import Compression, Layer
 from lightship.layers.layer import COMPRESSION, LAYER_RECORDS, RECIPE, UNPACKED_SIZE, record_key
 from lightship.oci.image import Platform
+from lightship.oci.mirrored import registry_source
 from lightship.oci.name import Reference
 from lightship.oci.published import Descriptor, read_image
-from lightship.oci.registry import RegistrySource
 from lightship.session import Session
 
 _PLAIN = "http://"  # before a place that the user lets us speak to without TLS
@@ -35,7 +35,7 @@ def adopt(
         place = f"{_PLAIN if plain_http else ''}{reference.registry}/{reference.repository}"
         for platform in platforms:
             try:
-                published = read_image(RegistrySource(reference, session, plain_http=plain_http), platform)
+                published = read_image(registry_source(reference, session, plain_http=plain_http), platform)
             except (ProjectError, IntegrityError) as error:
                 session.progress.note(f"Nothing of {reference} is reused for {platform}: {error.message}")
                 continue
@@ -78,7 +78,7 @@ def bring(layers: Iterable[Layer], session: Session) -> None:
     known = [(place, layer) for layer in absent.values() if (place := cache.elsewhere(layer.digest))]
     for place, group in groupby(sorted(known, key=lambda each: each[0]), key=lambda each: each[0]):
         reference = Reference.parse(place.removeprefix(_PLAIN))
-        source = RegistrySource(reference, session, plain_http=place.startswith(_PLAIN))
+        source = registry_source(reference, session, plain_http=place.startswith(_PLAIN))
         source.pull([Descriptor(_stored_type(layer), layer.digest, layer.size) for _, layer in group], session)
 
 

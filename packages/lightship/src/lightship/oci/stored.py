@@ -106,9 +106,9 @@ def _bring(source: LayoutSource, published: PublishedImage, config: _Config, ses
     ]
     annotations = published.manifest.annotations or {}
     if absent and BASE_DIGEST in annotations and not annotations.get(BASE_NAME, "oci:").startswith("oci:"):
-        from lightship.oci.registry import RegistrySource  # brings HTTP
+        from lightship.oci.mirrored import registry_source  # brings HTTP
 
-        RegistrySource(Reference.parse(annotations[BASE_NAME]), session).pull(absent, session)
+        registry_source(Reference.parse(annotations[BASE_NAME]), session).pull(absent, session)
     source.pull(published.manifest.layers, session)
 
 

@@ -136,10 +136,10 @@ def image_source(
             name, _, tag = name.rpartition(":")
             path = (directory or Path()) / name
         return open_layout(path, tag)
-    from lightship.oci.registry import RegistrySource
+    from lightship.oci.mirrored import registry_source
 
     named = Reference.parse(reference)
-    return RegistrySource(named.at(digest) if digest else named, session)
+    return registry_source(named.at(digest) if digest else named, session)
 
 
 def base_layers(layers: tuple[LockedLayer, ...], session: Session) -> tuple[Layer, ...]:

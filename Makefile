@@ -66,6 +66,10 @@ test-engines: $(VENV)/.dev  ## Run the engines' tests with PyTorch, transformers
 test-slow: $(VENV)/.dev models  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -n auto -m slow $(PYTEST_ARGS)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev  ## Send real servers 100,000 requests of every kind, whole, broken, slow and abandoned
+	$(BIN)/python -m pytest -n 0 -s -m slow tests/runtime/test_fuzz.py $(PYTEST_ARGS)
+
 .PHONY: golden
 golden: $(VENV)/.dev  ## Write the published digests anew: only after a change that is meant to change them
 	PYTHONPATH=tests/golden:tests/conformance:tests/layers $(BIN)/python tests/golden/golden_images.py >tests/golden/digests.toml.new

@@ -95,6 +95,7 @@ class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         body_limit: Largest request body, in bytes; beyond it the answer is 413.
         head_timeout: Seconds that a client may take to send a request's head; after it the answer is 408.
         body_timeout: Seconds that a client may take to send its body; after it the answer is 408.
+        heartbeat: Seconds of silence after which a stream of events gets a comment, so that no proxy closes it.
         pages: Whether there is a page to try the model in a browser, and a description of the API.
         pages_open: Whether they are answered without an API key, which the page then asks for; the description of
             the model's API is not.
@@ -125,6 +126,7 @@ class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     body_limit: Annotated[int, msgspec.Meta(ge=1)] = 10 << 20
     head_timeout: Positive = 10.0
     body_timeout: Positive = 30.0
+    heartbeat: Positive = 15.0  # as the HTML standard advises (9.2.7): old proxies give up after little more
     pages: bool = True
     pages_open: bool = False
     cors: tuple[Annotated[str, msgspec.Meta(pattern=r"^(\*|https?://[!-~]+)$", max_length=300)], ...] = ()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from lightship_runtime.errors import CrashLoop
-from lightship_runtime.log import Log
+from lightship_runtime.log import Log, where
 
 Role = Callable[[], int]
 _FORWARDED = (
@@ -37,12 +37,13 @@ def supervise(front: Role, host: Role | None, log: Log) -> int:
     Without a host the front is all there is.
 
     A host that ends by itself with a status other than 0 has said why in the log, and ends the server with that
-    status. A host that a signal ended is started again. Signals are forwarded to the front.
+    status. A host that a signal ended is started again, and one that has ended well while the front is still there:
+    the model's own code has done that. Signals are forwarded to the front.
     """
     watched = {*_FORWARDED, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, watched)  # blocked signals wait for sigwait, even with no handler
-    processes = {"host": _fork(host, watched)} if host else {}
-    processes["front"] = _fork(front, watched, log)
+    processes = {"host": _fork(host, watched, log)} if host else {}
+    processes["front"] = _fork(front, watched, log, listens=True)
     fatal: int | None = None
     ends: list[float] = []
     while True:
@@ -60,23 +61,24 @@ def supervise(front: Role, host: Role | None, log: Log) -> int:
             _kill_group(pid)
             if code > 0:
                 fatal = code
-            elif code < 0:
+            elif code < 0 or not _ends_soon(processes["front"]):
+                how = f"signal {-code}" if code < 0 else "its own exit"
                 now = time.monotonic()
                 ends = [end for end in ends if now - end < CRASH_SECONDS] + [now]
                 if len(ends) < CRASHES:
-                    log.event("process with the model is replaced", level="error", ended=f"signal {-code}")
+                    log.event("process with the model is replaced", level="error", ended=how)
                     time.sleep(0.05 * len(ends))
-                    processes["host"] = _fork(host, watched)
+                    processes["host"] = _fork(host, watched, log)
                     continue
                 hint = "SIGKILL is often the kernel's answer to too little memory." if code == -9 else None
-                message = f"The process with the model has ended {CRASHES} times, the last time by signal {-code}."
+                message = f"The process with the model has ended {CRASHES} times, the last time by {how}."
                 log.event("failed", level="error", message=message, hint=hint)
                 fatal = CrashLoop.exit_code
             if fatal is not None:
                 _kill(processes["front"], signal.SIGTERM)
 
 
-def _fork(role: Role, blocked: set[signal.Signals], listens: Log | None = None) -> int:
+def _fork(role: Role, blocked: set[signal.Signals], log: Log, *, listens: bool = False) -> int:
     """Run `role` in a child, in a process group of its own: a terminal's Ctrl-C reaches it forwarded, once.
 
     The one that `listens` ends well when it is told to before it has made its own arrangements, and is told to when
@@ -91,16 +93,14 @@ def _fork(role: Role, blocked: set[signal.Signals], listens: Log | None = None) 
         os.setpgid(0, 0)
         if listens:
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, _early_end(listens))
+                signal.signal(number, _early_end(log))
         end_with_parent(parent, signal.SIGTERM if listens else signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         code = role()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
+    except BaseException as error:
+        log.event("process failed", level="error", error=type(error).__name__, where=where(error.__traceback__))
     finally:
         leave(code)
 
@@ -142,6 +142,15 @@ def _reaped() -> list[tuple[int, int]]:
         if pid == 0:
             return ended
         ended.append((pid, os.waitstatus_to_exitcode(status)))
+
+
+def _ends_soon(pid: int) -> bool:
+    """Whether a child has ended, or does within a second. It is not reaped."""
+    for _ in range(50):
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def _kill(pid: int, number: int) -> None:

@@ -28,9 +28,9 @@ from lightship_runtime.front.page_routes import Pages
 from lightship_runtime.front.request import Request
 from lightship_runtime.front.routes import Route, Routes
 from lightship_runtime.front.state import State
-from lightship_runtime.front.streaming import Stream, stream_form
+from lightship_runtime.front.streaming import Stream, accepted_form, stream_form
 from lightship_runtime.front.tracing import Tracing
-from lightship_runtime.payload.call import Answer, Call, Protocol
+from lightship_runtime.payload.call import Answer, Call, Protocol, RequestError
 
 if TYPE_CHECKING:
     from lightship_runtime.payload.parsed import ServedModel
@@ -136,12 +136,21 @@ class Api:
         request.respond(200, self._metrics.text(), prometheus.CONTENT_TYPE)
 
     def _predict(self, request: Request) -> None:
-        form = stream_form(request)
+        try:
+            form = stream_form(request)
+        except RequestError as error:
+            request.fail(error.status, error.message)
+            return
+        if form is not None and self._state.signature is not None and not self._state.streams:
+            if accepted_form(request) is None:
+                request.fail(406, "This model gives its answers whole, not in parts.")
+                return
+            form = None  # whoever reads the body finds what else is accepted
         call = self.call("predict", request)
         if form is None:
             self.submit(request, call)
             return
-        stream = Stream(request, form)
+        stream = Stream(request, form, self._config.heartbeat)
         call = msgspec.structs.replace(call, accept="")  # it asks for parts, which is no form of a whole answer
         self.submit(request, call, stream)
 

@@ -156,7 +156,7 @@ class Connection(asyncio.Protocol):
             if isinstance(cause, _Refused):
                 self._refuse(cause.status, cause.message)
             else:
-                raise
+                self._fail(error)
         except httptools.HttpParserError:
             self._refuse(400, "The request is not valid HTTP.")
 
@@ -310,6 +310,18 @@ class Connection(asyncio.Protocol):
         self._current = request
         request.fail(status, message)
 
+    def _fail(self, error: Exception) -> None:
+        """A mistake of ours: it is told to the loop, which logs it, and the client gets an answer all the same."""
+        asyncio.get_running_loop().call_exception_handler({"message": "a request failed", "exception": error})
+        current = self._current
+        if current is None:
+            self._refuse(500, "The request failed.")
+        elif current.status:
+            self.abort()
+        else:
+            current.keep = False
+            current.fail(500, "The request failed.")
+
     def _close(self, transport: asyncio.Transport) -> None:
         """Close, but not under a client that is still sending: a reset would take the answer from it."""
         self._queue.clear()
@@ -346,7 +358,10 @@ class Connection(asyncio.Protocol):
             return
         if self._stalled and now > self._stalled + WRITE_SECONDS:
             transport.abort()
-        elif self._current is None and now > self._deadline:
+        elif self._current is not None:
+            if self._current.silent is not None and not self._stalled:
+                self._current.silent(now)
+        elif now > self._deadline:
             if self._lingering:
                 transport.close()
             elif self._reading is not None:

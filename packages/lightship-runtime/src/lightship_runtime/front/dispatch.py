@@ -42,7 +42,7 @@ class Observer(Protocol):
 
 
 class Pending:
-    """A call between its arrival and its answer."""
+    """A call between its arrival and its answer. Its `call` is let go once it is sent on or of no use any more."""
 
     __slots__ = ("answer", "arrived", "call", "done", "part", "running")
 
@@ -168,7 +168,11 @@ class Dispatcher:
                 pending = queue.popleft()
                 if not pending.done:
                     self.cancel(pending)
-                    pending.answer(_LATE)
+                    self._tell(pending, _LATE)
+        # One that takes long must not keep all that came after it, which is done since.
+        self._running = deque(pending for pending in self._running if not pending.done)
+        if self.waiting * 2 < len(self._queue):
+            self._queue = deque(pending for pending in self._queue if not pending.done)
         for link in self.links:
             if any(now - began > self._timeout + HANG_SECONDS for began in link.began.values()):
                 self._stuck(link.pid)
@@ -179,7 +183,7 @@ class Dispatcher:
             pending = self._queue.popleft()
             if not pending.done:
                 self._settle(pending)
-                pending.answer(_GONE)
+                self._tell(pending, _GONE)
 
     def single(self) -> None:
         """The model cannot batch: one call at a time."""
@@ -200,7 +204,7 @@ class Dispatcher:
                 if not pending.done:
                     lost += 1
                     self._settle(pending)
-                    pending.answer(_GONE)
+                    self._tell(pending, _GONE)
         link.works.clear()
         link.began.clear()
         self._lost(link.pid, lost)
@@ -218,7 +222,7 @@ class Dispatcher:
             for pending, answer in zip(pendings, done.answers):  # noqa: B905  # equally long
                 if not pending.done:
                     self._settle(pending)
-                    pending.answer(answer)
+                    self._tell(pending, answer)
         self._size.observe(len(pendings), done.seconds)
         self._observer.batch(len(pendings), done.instances, done.seconds, done.predicting)
 
@@ -238,6 +242,14 @@ class Dispatcher:
         if pending.running is None:
             self.waiting -= 1
             self._bytes -= len(pending.call.body)
+            pending.call = _SENT
+
+    def _tell(self, pending: Pending, answer: Answer) -> None:
+        """Hand an answer over. What fails there concerns nobody else on the same link."""
+        try:
+            pending.answer(answer)
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "an answer could not be sent", "exception": error})
 
     def _pump(self) -> None:
         self._pumping = False
@@ -262,6 +274,8 @@ class Dispatcher:
             link.works[number] = batch
             link.began[number] = now
             link.send(Work(number, [pending.call for pending in batch], batch[0].part is not None))
+            for pending in batch:
+                pending.call = _SENT
 
     def _take(self) -> list[Pending]:
         """The next batch: a stream alone, else as many calls as can be done in good time."""
@@ -291,5 +305,6 @@ def _error(status: int, message: str) -> Answer:
     return Answer(status, b'{"error":"%s"}' % message.encode())
 
 
+_SENT = Call("predict", b"")
 _LATE = _error(504, "The answer took too long.")
 _GONE = _error(503, "The process with the model ended. Try again.")

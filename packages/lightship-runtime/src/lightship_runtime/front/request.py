@@ -59,6 +59,7 @@ class Request:
         common: Header lines that every answer to it has.
         refusal_headers: Header lines that explain it.
         gone: Called when the client goes away before the answer, if set.
+        silent: Called now and then while it is being answered, with the `time.monotonic()`, if set.
         status: Of the answer, once it has begun; else 0.
     """
 
@@ -78,6 +79,7 @@ class Request:
         "refusal_headers",
         "route",
         "sent",
+        "silent",
         "status",
     )
 
@@ -94,6 +96,7 @@ class Request:
         self.refusal_headers = b""
         self.common = b""
         self.gone: Callable[[], None] | None = None
+        self.silent: Callable[[float], None] | None = None
         self.status = 0
         self.sent = 0
         self.chunked = False

@@ -32,7 +32,7 @@ from lightship_runtime.front.state import State
 from lightship_runtime.front.tls import tls_context
 from lightship_runtime.front.tracing import start_tracing
 from lightship_runtime.listener import BACKLOG, drop_new_connections, has_waiting
-from lightship_runtime.log import Log, round_seconds
+from lightship_runtime.log import Log, round_seconds, where
 
 _TICK = 0.02  # seconds between two looks while draining
 _CLOCK = 0.25  # seconds between two looks at what takes too long
@@ -83,6 +83,7 @@ class _Front:
         config = self._config
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
+        loop.set_exception_handler(self._failed)
         metrics = Metrics(self._state)
         dispatcher = Dispatcher(
             queue=config.queue,
@@ -119,6 +120,18 @@ class _Front:
             await loop.run_in_executor(None, tracing.close)
         self._log.event("stopped", unfinished=dispatcher.unfinished)
         return 0
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log a mistake of ours: what kind and where, for an exception's text may quote the request."""
+        error = context.get("exception")
+        cause = error.__context__ or error if isinstance(error, BaseException) else None
+        self._log.event(
+            "internal error",
+            level="error",
+            message=str(context.get("message")),
+            error=type(cause).__name__ if cause else None,
+            where=where(cause.__traceback__) if cause else None,
+        )
 
     def _since_start(self) -> float:
         return round_seconds(time.monotonic() - self._started)
@@ -176,6 +189,8 @@ class _Front:
         if not self._stop.is_set():
             self._log.event("worker ended", level="error", pid=pid, unfinished=calls)
             self._state.phase = "restarting"
+        elif not self._state.workers:
+            self._dispatcher.fail_waiting()  # nobody is left who could answer before the end
 
     def _stuck(self, pid: int) -> None:
         """A worker that goes on long after everybody has given up waiting is ended, and replaced by its parent."""
@@ -202,6 +217,8 @@ class _Front:
         settings = self._settings
         settings.draining = True
         self._log.event("draining", connections=len(settings.connections))
+        if not self._state.workers:
+            self._dispatcher.fail_waiting()
         await self._until(self._no_connection, self._config.linger if self._state.started else 0.0)
         drop_new_connections(self._listener)
         await asyncio.sleep(_HANDSHAKE if self._state.started else 0.0)

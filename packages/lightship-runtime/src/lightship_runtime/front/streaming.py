@@ -2,47 +2,63 @@
 
 The status is sent with the first part, so that a request that fails before it gets the right status. What fails
 later is an event `error`; the end is an event `done`, so that a client can tell it from a connection that broke.
+
+While nothing comes, a comment is sent every few seconds, which clients pass over: proxies close what is silent for
+30 or 60 seconds. The first one sends the status 200, if no part has: what fails after that is an event `error`. Lines
+of JSON have no comments, so that their silence is kept.
 """
 
 from __future__ import annotations
 
+import time
 from typing import Literal
-from urllib.parse import parse_qs
 
 from lightship_runtime.front.request import Request
 from lightship_runtime.payload.call import Answer
+from lightship_runtime.payload.query import wants_parts
 
 Form = Literal["events", "lines"]
 _TYPES: dict[Form, bytes] = {"events": b"text/event-stream", "lines": b"application/x-ndjson"}
+_COMMENT = b":\n\n"
 _HEADERS = b"cache-control: no-store\r\nx-accel-buffering: no\r\n"  # the second keeps nginx from gathering events
 
 
 def stream_form(request: Request) -> Form | None:
-    """How the client wants the answer in parts: by `Accept`, or `?stream=true`; None where it wants it whole."""
+    """How the client wants the answer in parts: by `Accept`, or `?stream=true`; None where it wants it whole. Raises RequestError."""
+    if (form := accepted_form(request)) is not None:
+        return form
+    if b"stream" in request.query and wants_parts(request.query.decode("latin-1")):
+        return "events"
+    return None
+
+
+def accepted_form(request: Request) -> Form | None:
+    """The form of parts that `Accept` names; None where it names none."""
     accept = request.headers.get(b"accept", b"")
     if b"text/event-stream" in accept:
         return "events"
     if b"application/x-ndjson" in accept:
         return "lines"
-    if b"stream" in request.query:
-        values = parse_qs(request.query.decode("latin-1"), max_num_fields=32).get("stream", ["false"])
-        if values[-1].lower() in ("1", "true"):
-            return "events"
     return None
 
 
 class Stream:
-    """One answer in parts."""
+    """One answer in parts, with a comment after every `heartbeat` seconds of silence."""
 
-    __slots__ = ("_form", "_request")
+    __slots__ = ("_form", "_heartbeat", "_last", "_request")
 
-    def __init__(self, request: Request, form: Form) -> None:
+    def __init__(self, request: Request, form: Form, heartbeat: float) -> None:
         self._request = request
         self._form: Form = form
+        self._heartbeat = heartbeat
+        self._last = time.monotonic()
+        if form == "events":
+            request.silent = self._silent
 
     def part(self, content: bytes) -> None:
         """Send a part, a JSON value."""
         self._begin()
+        self._last = time.monotonic()
         self._request.send(b"data: %s\n\n" % content if self._form == "events" else content + b"\n")
 
     def end(self, answer: Answer) -> bool:
@@ -59,6 +75,13 @@ class Stream:
             self._request.send(body + b"\n")
         self._request.end()
         return True
+
+    def _silent(self, now: float) -> None:
+        """Send a comment where nothing was sent for long."""
+        if now - self._last >= self._heartbeat:
+            self._begin()
+            self._last = now
+            self._request.send(_COMMENT)
 
     def _begin(self) -> None:
         if not self._request.status:

@@ -16,6 +16,8 @@ from lightship_runtime.engines.engine import BadInstances, Engine, Instances, Op
 from lightship_runtime.log import Level, Log, where
 from lightship_runtime.payload import Answer, Call, Parsed, RequestError, ServedModel, encode, parse, write_error
 
+FAILURES = (Exception, SystemExit)  # a model's exit() must end neither a worker nor, unseen, one of its threads
+
 
 class Answering:
     """Answers calls with one engine. `seconds` and `instances` are the engine's share of the last `answer_all`."""
@@ -39,8 +41,8 @@ class Answering:
             except RequestError as error:
                 answers[number] = write_error(error)
                 continue
-            except Exception as error:
-                answers[number] = self._failure(error)
+            except FAILURES as error:
+                answers[number] = self.failure(error)
                 continue
             groups.setdefault(_group(parsed), []).append((number, parsed))
         seconds, instances = 0.0, 0
@@ -54,7 +56,13 @@ class Answering:
 
     def stream(self, call: Call) -> Iterator[bytes]:
         """The parts of one answer as JSON. Raises RequestError."""
-        parsed = parse(call, self._model)
+        try:
+            parsed = parse(call, self._model)
+        except RequestError:
+            raise
+        except FAILURES as error:
+            self._note("prediction failed", "error", error)
+            raise RequestError("The model failed on this request.", status=500) from error
         if parsed.count != 1:
             raise RequestError("Only one instance at a time can be answered in parts.")
         instance = parsed.instances[0]
@@ -65,7 +73,7 @@ class Answering:
             raise RequestError(str(error)) from error
         except self._engine.refused as error:
             raise self._refused(error) from error
-        except Exception as error:
+        except FAILURES as error:
             self._note("prediction failed", "error", error)
             raise RequestError("The model failed on this request.", status=500) from error
 
@@ -105,7 +113,7 @@ class Answering:
             raise RequestError(str(error)) from error
         except self._engine.refused as error:
             raise self._refused(error) from error
-        except Exception as error:
+        except FAILURES as error:
             self._note("prediction failed", "error", error)
             raise RequestError("The model failed on this request.", status=500) from error
         if len(prediction.predictions) != count:
@@ -119,18 +127,19 @@ class Answering:
             return encode(parsed, prediction, self._model)
         except RequestError as error:
             return write_error(error)
-        except Exception as error:
-            return self._failure(error)
+        except FAILURES as error:
+            return self.failure(error)
 
     def _refused(self, error: Exception) -> RequestError:
         self._note("input refused by the model", "warning", error)
         return RequestError("The model refused this input.")
 
-    def _failure(self, error: Exception) -> Answer:
+    def failure(self, error: BaseException) -> Answer:
+        """The answer where something failed that should not; the log says what and where."""
         self._note("prediction failed", "error", error)
         return write_error(RequestError("The model failed on this request.", status=500))
 
-    def _note(self, event: str, level: Level, error: Exception, detail: str | None = None) -> None:
+    def _note(self, event: str, level: Level, error: BaseException, detail: str | None = None) -> None:
         """Log what went wrong and where. The exception's text stays out: libraries quote the values they choke on."""
         self._log.event(
             event, level=level, error=type(error).__name__, where=where(error.__traceback__), detail=detail

@@ -26,11 +26,12 @@ from lightship_runtime.errors import CrashLoop, StartError
 from lightship_runtime.frames import BIRTH_LIMIT, Hello, Phase, encode
 from lightship_runtime.host.loading import Loaded, load, warm_up
 from lightship_runtime.host.worker import Worker
-from lightship_runtime.log import Log, log_warnings
+from lightship_runtime.log import Log, log_warnings, where
 from lightship_runtime.supervisor import end_with_parent, leave
 from lightship_runtime.threads import set_threads
 
 FORK_SECONDS = 20.0  # in which a worker must predict after its fork, beside ten times what the warm-up took
+GONE_SECONDS = 1.0  # a worker ends with 0 when the process that listens has gone: this one is ended meanwhile, too
 CRASHES = 5  # ends of workers within CRASH_SECONDS, after which the server gives up
 CRASH_SECONDS = 60.0
 
@@ -142,7 +143,7 @@ class _Host:
     def _ended(self, code: int) -> None:
         """Note the end of a worker. Raises CrashLoop where there were too many."""
         if code == 0:
-            raise SystemExit(0)  # the process that listens has gone, and with it the reason to be here
+            time.sleep(GONE_SECONDS)
         now = time.monotonic()
         self._ends = [end for end in self._ends if now - end < CRASH_SECONDS] + [now]
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
@@ -171,6 +172,10 @@ class _Host:
         except StartError as error:
             self._log.event("failed", level="error", message=error.message, hint=error.hint)
             code = error.exit_code
+        except BaseException as error:
+            self._log.event(
+                "process failed", level="error", error=type(error).__name__, where=where(error.__traceback__)
+            )
         finally:
             leave(code)
 

@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lightship_runtime.frames import Cancel, Done, Frames, Part, Work, frame, work_decoder
-from lightship_runtime.host.answering import Answering
+from lightship_runtime.host.answering import FAILURES, Answering
 from lightship_runtime.payload import Answer, RequestError, write_error
 
 _READ = 1 << 18  # bytes
@@ -61,11 +61,15 @@ class Worker:
             self._link.sendall(content)
 
     def _answer(self, work: Work) -> None:
+        """Answer one piece of work, whatever happens: what is never done would keep its place for ever."""
         began = time.perf_counter()
-        if work.stream:
-            self._stream(work, began)
-            return
-        answers, predicting, instances = self._answering.answer_all(work.calls)
+        try:
+            if work.stream:
+                self._stream(work, began)
+                return
+            answers, predicting, instances = self._answering.answer_all(work.calls)
+        except FAILURES as error:
+            answers, predicting, instances = [self._answering.failure(error)] * len(work.calls), 0.0, 0
         self._send(Done(work.number, answers, time.perf_counter() - began, predicting, instances))
 
     def _stream(self, work: Work, began: float) -> None:

@@ -24,7 +24,7 @@ _HEADERS = b"cache-control: no-store\r\nx-accel-buffering: no\r\n"  # the second
 
 
 def stream_form(request: Request) -> Form | None:
-    """How the client wants the answer in parts: by `Accept`, or `?stream=true`; None for whole. Raises RequestError."""
+    """How the client wants the answer in parts, by `Accept` or `?stream=true`; else None. Raises RequestError."""
     if (form := accepted_form(request)) is not None:
         return form
     if b"stream" in request.query and wants_parts(request.query.decode("latin-1")):

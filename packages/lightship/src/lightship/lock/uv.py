@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,14 @@ class Uv:
             return content, place
         arguments = [*_compile(target), "--no-deps", *self.index.options, "-"]
         text = "\n".join([*self.index.lines, *chosen, ""])
-        others = [self._run(arguments, text, environ={**environ, "UV_INDEX": order}) for order in self.index.orders]
-        return with_wheels(content, others), place
+        if not self.index.orders:
+            return content, place
+
+        def ask(order: str) -> tuple[dict[str, Any], Path]:
+            return self._run(arguments, text, environ={**environ, "UV_INDEX": order})
+
+        with ThreadPoolExecutor(len(self.index.orders)) as pool:  # each waits for the network most of its time
+            return with_wheels(content, list(pool.map(ask, self.index.orders))), place
 
     def export(self, lock: Path) -> tuple[dict[str, Any], Path]:
         """A `uv.lock` like `compile`: the project's own dependencies, without development groups.

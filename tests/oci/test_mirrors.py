@@ -75,7 +75,18 @@ def test_what_is_blocked_is_not_pulled(tmp_path: Path) -> None:
         places(Reference.parse("r.example/bad/x:1"), environ)
 
 
-@pytest.mark.parametrize("text", ["registry = 3", "[[registry]]\nblocked = true\n", "[[registry]\n", "\0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "registry = 3",
+        "[[registry]]\nblocked = true\n",
+        "[[registry]\n",
+        "\0",
+        '[[registry]]\nprefix = "r.example"\n[[registry.mirror]]\nlocation = ""\n',
+        '[[registry]]\nprefix = "r.example"\n[[registry.mirror]]\nlocation = "https://m.example"\n',
+        '[[registry]]\nprefix = "r.example"\nlocation = "/x"\n',
+    ],
+)
 def test_a_file_that_means_nothing_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(ProjectError, match=r"registries\.conf is not"):
         places(Reference.parse("r.example/x:1"), conf(tmp_path, text))
@@ -176,3 +187,38 @@ def test_pushes_go_to_no_mirror(session: Session, small_image: MakeImage, tmp_pa
         environ = mirrored(tmp_path, session, origin.address, mirror.address).environ
         push_image(small_image(), Reference.parse(f"{origin.address}/x:1"), replace(session, environ=environ))
         assert not mirror.requests
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="Could not read"):
+        places(Reference.parse("r.example/x:1"), {VARIABLE: str(tmp_path / "absent.conf")})
+
+
+def test_a_mirror_for_tags_only_is_not_asked_for_a_digest(
+    session: Session, small_image: MakeImage, tmp_path: Path
+) -> None:
+    image = small_image()
+    with MemoryRegistry() as origin, MemoryRegistry() as mirror:
+        for registry in (origin, mirror):
+            push_image(image, Reference.parse(f"{registry.address}/x:1"), session)
+        before = len(mirror.requests)
+        more = 'pull-from-mirror = "tag-only"\n'
+        fresh = mirrored(tmp_path, session, origin.address, mirror.address, more=more)
+        assert pull_image(Reference.parse(f"{origin.address}/x@{image.digest}"), fresh).digest == image.digest
+        assert len(mirror.requests) == before
+
+
+def test_each_host_gets_its_own_account(session: Session, small_image: MakeImage, tmp_path: Path) -> None:
+    import base64
+    import json
+
+    image = small_image()
+    with MemoryRegistry(account=("ann", "one")) as origin, MemoryRegistry(account=("ben", "two")) as mirror:
+        accounts = {origin.address: b"ann:one", mirror.address: b"ben:two"}
+        auths = {address: {"auth": base64.b64encode(account).decode()} for address, account in accounts.items()}
+        (tmp_path / "auth.json").write_text(json.dumps({"auths": auths}))
+        own = replace(session, environ={**session.environ, "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")})
+        push_image(image, Reference.parse(f"{mirror.address}/x:1"), own)
+        fresh = mirrored(tmp_path, own, origin.address, mirror.address)
+        assert pull_image(Reference.parse(f"{origin.address}/x:1"), fresh).digest == image.digest
+        assert not origin.requests

@@ -29,6 +29,7 @@ def registry_source(reference: Reference, session: Session, *, plain_http: bool 
     mirrors = [
         (RegistrySource(place.reference, session, plain_http=place.plain_http), place.may_name(reference))
         for place in found[:-1]
+        if place.pulls != "tag-only" or reference.digest is None
     ]
     return _MirroredSource(reference, mirrors, origin, session)
 

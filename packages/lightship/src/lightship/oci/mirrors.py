@@ -13,6 +13,7 @@ order, the registry itself last; pushes never go to one.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from lightship.oci.name import Reference
 VARIABLE = "CONTAINERS_REGISTRIES_CONF"
 SYSTEM = Path("/etc/containers/registries.conf")
 _LIMIT = 4 << 20  # bytes
+_LOCATION = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]*(/[a-z0-9._/-]+)?")
 
 PullFrom = Literal["all", "digest-only", "tag-only"]
 
@@ -113,20 +115,28 @@ def _files(environ: Mapping[str, str], system: Path) -> Iterator[Path]:
     if chosen := environ.get(VARIABLE):
         yield Path(chosen)
         return
-    yield next((path for path in (home / "registries.conf", system) if path.is_file()), system)
+    yield from [path for path in (home / "registries.conf", system) if _is_there(path)][:1]
     for folder in (system.with_name("registries.conf.d"), home / "registries.conf.d"):
-        if folder.is_dir():
+        if _is_there(folder):
             yield from sorted(folder.glob("*.conf"))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a folder above it that may not be looked into: nothing of it counts, as with engines
+        return False
 
 
 def _read(path: Path) -> tuple[_Registry, ...]:
     try:
         with path.open("rb") as file:
             content = file.read(_LIMIT + 1)
-    except FileNotFoundError:
-        return ()
     except OSError as error:
-        raise ProjectError(f"Could not read {path}: {error.strerror}.") from error
+        raise ProjectError(
+            f"Could not read {path}: {error.strerror}.",
+            hint=f"It says which registries have mirrors and which are blocked; {VARIABLE} names another one.",
+        ) from error
     try:
         if len(content) > _LIMIT:
             raise ValueError(f"it is larger than {_LIMIT} bytes")
@@ -135,6 +145,12 @@ def _read(path: Path) -> tuple[_Registry, ...]:
         for registry in registries:
             if not registry.names:
                 raise ValueError("a [[registry]] has neither prefix nor location")
+            for location in (
+                *([registry.location] if registry.location else []),
+                *(m.location for m in registry.mirror),
+            ):
+                if not _LOCATION.fullmatch(location):
+                    raise ValueError(f"{location!r} is no location: it takes HOST[:PORT][/PATH], without a scheme")
     except (ValueError, msgspec.ValidationError, RecursionError) as error:
         raise ProjectError(
             f"{path} is not a registries.conf of version 2: {error}.",

@@ -28,7 +28,7 @@ from lightship.oci.name import Reference
 VARIABLE = "CONTAINERS_REGISTRIES_CONF"
 SYSTEM = Path("/etc/containers/registries.conf")
 _LIMIT = 4 << 20  # bytes
-_LOCATION = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]*(/[a-z0-9._/-]+)?")
+_LOCATION = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]*(?:/[a-z0-9][a-z0-9._-]*)*")
 
 PullFrom = Literal["all", "digest-only", "tag-only"]
 

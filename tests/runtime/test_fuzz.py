@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Runtime, family
+from runtime_servers import Runtime, family
 from fuzz_client import Fuzzer
 from fuzz_requests import CANARY
 

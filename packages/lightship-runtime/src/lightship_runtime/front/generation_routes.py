@@ -15,12 +15,11 @@ from collections.abc import Callable
 from lightship_runtime.front.request import Request
 from lightship_runtime.front.routes import Route
 from lightship_runtime.front.state import State
+from lightship_runtime.front.streaming import HEADERS, TYPES
 from lightship_runtime.payload.call import Answer, Call, Protocol
 from lightship_runtime.payload.openai_errors import error_body, reshaped
 
 PREFIX = "/v1/"
-_EVENTS = b"text/event-stream"
-_HEADERS = b"cache-control: no-store\r\nx-accel-buffering: no\r\n"  # the second keeps nginx from gathering events
 _RETRY = b"retry-after: 1\r\n"
 
 
@@ -34,7 +33,7 @@ class Events:
 
     def part(self, content: bytes) -> None:
         """Send a part, a JSON object."""
-        self._request.begin(200, _EVENTS, _HEADERS)
+        self._request.begin(200, TYPES["events"], HEADERS)
         self._request.send(b"data: %s\n\n" % content)
 
     def end(self, answer: Answer) -> bool:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runtime_servers import Runtime, family
 from fuzz_client import Fuzzer
 from fuzz_requests import CANARY
+from runtime_servers import Runtime, family
 
 CLIENTS = 4  # per server, at once
 SETTLE = 30  # seconds in which what was used must be given back

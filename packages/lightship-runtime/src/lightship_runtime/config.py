@@ -91,7 +91,8 @@ class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         batch_seconds: How long one batch should take at most; where it takes longer smaller ones are made.
         queue: Requests that may wait for their turn; beyond it the answer is 429.
         queue_bytes: Bytes of bodies that may wait for their turn; beyond it the answer is 429.
-        timeout: Seconds from a request's arrival to its answer; after it the answer is 504.
+        timeout: Seconds from a request's arrival to its answer, and in a text that is written from one token to the
+            next; after it the answer is 504.
         body_limit: Largest request body, in bytes; beyond it the answer is 413.
         head_timeout: Seconds that a client may take to send a request's head; after it the answer is 408.
         body_timeout: Seconds that a client may take to send its body; after it the answer is 408.

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from lightship_runtime.payload.call import Answer, Call
+from lightship_runtime.payload.call import Answer, Call, Generated
 
 _LENGTH = struct.Struct("!I")
 HEADER = _LENGTH.size
@@ -36,14 +36,14 @@ class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="c"):
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True, tag="p"):
-    """One part of an answer that is streamed, as JSON."""
+    """One part of an answer that is streamed, as JSON; without content it says that the work goes on."""
 
     number: int
     content: bytes
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag="d"):
-    """The answers of a `Work`, one per call, in order; of a stream only the error, or none.
+    """The answers of a `Work`, one per call, in order; of a stream the error or the end.
 
     Attributes:
         number: Of the work.
@@ -51,6 +51,7 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag="d"):
         seconds: That reading the bodies, predicting and writing the answers took.
         predicting: Of these, the seconds within the engine.
         instances: That were predicted.
+        generated: Of a text that the model has written.
     """
 
     number: int
@@ -58,6 +59,7 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag="d"):
     seconds: float
     predicting: float = 0.0
     instances: int = 0
+    generated: Generated | None = None
 
 
 class Phase(msgspec.Struct, frozen=True, array_like=True, tag="phase"):
@@ -65,6 +67,20 @@ class Phase(msgspec.Struct, frozen=True, array_like=True, tag="phase"):
 
     name: str
     done: float | None = None
+
+
+class Abilities(msgspec.Struct, frozen=True, array_like=True):
+    """What a model can be asked beside predictions.
+
+    Attributes:
+        generates: Whether it writes text.
+        embeds: Whether it gives a vector for a text.
+        context: Tokens that prompt and answer may have together; None where unknown.
+    """
+
+    generates: bool = False
+    embeds: bool = False
+    context: int | None = None
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
@@ -80,6 +96,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
         golden: The body of the golden request, where there is one.
         phases: Seconds that each phase of the start took.
         shared: Whether the model's memory is shared with the other workers.
+        abilities: What it can be asked beside predictions.
     """
 
     pid: int
@@ -91,6 +108,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     golden: bytes | None
     phases: dict[str, float]
     shared: bool
+    abilities: Abilities = Abilities()
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -84,10 +84,12 @@ class Options:
     Attributes:
         probabilities: Whether to give one probability per class as well.
         parameters: What else the request says under `parameters`, such as candidate labels: the engine's own affair.
+        tokens: Whether to count each text's tokens as well, where the engine can.
     """
 
     probabilities: bool = False
     parameters: Mapping[str, Any] = field(default_factory=lambda: _NO_PARAMETERS)
+    tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,13 @@ class Prediction:
     """One prediction per instance, in order; where asked for, probabilities per instance and their classes.
 
     Each is a list of JSON values or an array with the instances first, so that formats of arrays need no lists.
+    `tokens` are those of each text, where they were asked for and the engine counts them.
     """
 
     predictions: Instances
     probabilities: Instances | None = None
     classes: list[Any] | None = None
+    tokens: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,7 @@ class Engine(ABC):
         fork: Whether a process may load the model, ask it, and then fork children that go on using it.
             "safe": always. "one thread": only while every thread pool is kept at one thread until the fork; the
             children then call `set_threads`. "never": each process has to load the model by itself.
+        generates: Whether it writes text: a GenerationEngine.
     """
 
     packages: ClassVar[tuple[str, ...]] = ()
@@ -188,6 +193,7 @@ class Engine(ABC):
     concurrent: ClassVar[bool] = False
     refused: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
     fork: ClassVar[Fork] = "never"
+    generates: ClassVar[bool] = False
 
     @classmethod
     def forking(cls) -> Fork:

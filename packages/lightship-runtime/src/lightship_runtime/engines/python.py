@@ -19,6 +19,9 @@ A parameter called `parameters` is given what the request says under that name. 
 instance for the page and the schema, and `kind`: rows, tensor, text, image, audio or any. It is run with the app's
 directory as working directory and on sys.path. One prediction runs at a time unless `concurrency` says otherwise. A
 ValueError raised by predict() is answered as the client's mistake.
+
+`dimensions = 384` in a file of `kind = "text"` says that predict() gives a vector of that length for each text: it
+can then be asked for embeddings. A file with generate() in place of predict() writes text: see `python_generation`.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from lightship_runtime.engines.engine import (
     Options,
     Prediction,
     Signature,
+    TensorSpec,
 )
 from lightship_runtime.engines.event_loop import EventLoop
 from lightship_runtime.errors import StartError
@@ -51,7 +55,7 @@ class PythonEngine(Engine):
     fork: ClassVar[Fork] = "never"
 
     def __init__(
-        self, function: Callable[..., Any], model: tuple[Any, ...], loop: EventLoop | None, about: Any
+        self, function: Callable[..., Any], model: tuple[Any, ...], loop: EventLoop | None, signature: Signature
     ) -> None:
         names = _positional(function)
         self._function = function
@@ -62,13 +66,17 @@ class PythonEngine(Engine):
         self._parameters = "parameters" in inspect.signature(function).parameters
         self._generates = _generates(function)
         self._async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-        self._signature = Signature(kind=about[0], example=about[1])
+        self._signature = signature
 
     @classmethod
-    def load(cls, source: ModelSource) -> PythonEngine:
+    def load(cls, source: ModelSource) -> Engine:
         shown = source.model.path
         module = run_file(source.path, shown)
         predict, load = getattr(module, "predict", None), getattr(module, "load", None)
+        if predict is None and callable(getattr(module, "generate", None)):
+            from lightship_runtime.engines.python_generation import PythonGenerationEngine
+
+            return PythonGenerationEngine.of(module, shown)
         if not callable(predict):
             raise StartError(
                 f"{shown} has no function predict().",
@@ -87,7 +95,7 @@ class PythonEngine(Engine):
         if callable(load):
             loaded = load()
             model = (loop.wait(loaded) if loop is not None and inspect.isawaitable(loaded) else loaded,)
-        return cls(predict, model, loop, (kind, getattr(module, "example", None)))
+        return cls(predict, model, loop, _signature(module, kind, shown))
 
     @property
     def signature(self) -> Signature:
@@ -123,6 +131,21 @@ class PythonEngine(Engine):
     def _call(self, given: Any, options: Options) -> Any:
         result = self._started(given, options)
         return self._loop.wait(result) if self._loop is not None and self._async else result
+
+
+def _signature(module: Any, kind: Any, shown: str) -> Signature:
+    dimensions = getattr(module, "dimensions", None)
+    example = getattr(module, "example", None)
+    if dimensions is None:
+        return Signature(kind=kind, example=example)
+    if kind != "text" or not isinstance(dimensions, int) or dimensions < 1:
+        raise StartError(f'{shown}: dimensions is the length of a text\'s vector, in a file of kind = "text".')
+    return Signature(
+        kind=kind,
+        inputs=(TensorSpec("input", "BYTES", (-1,)),),
+        outputs=(TensorSpec("predictions", "FP32", (-1, dimensions)),),
+        example=example,
+    )
 
 
 def _predictions(values: Any) -> Instances:

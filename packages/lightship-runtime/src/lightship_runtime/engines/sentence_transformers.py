@@ -85,7 +85,16 @@ class SentenceTransformersEngine(Engine):
         vectors = self._model.encode(
             texts, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True, **self._arguments(options)
         )
-        return Prediction(vectors)
+        return Prediction(vectors, tokens=self._tokens(texts) if options.tokens else None)
+
+    def _tokens(self, texts: list[str]) -> list[int] | None:
+        """How many tokens of each text the model reads; None for modules without a tokenizer of the usual kind."""
+        tokenizer = getattr(self._model, "tokenizer", None)
+        if not callable(tokenizer):
+            return None
+        most = self._model.max_seq_length
+        found = tokenizer(texts, truncation=most is not None, max_length=most)["input_ids"]
+        return [len(one) for one in found]
 
     def set_threads(self, threads: int) -> None:
         import torch

@@ -93,14 +93,16 @@ def _embed(pipeline: Any, instances: list[Any], options: Options) -> Prediction:
         raise BadInstances("pooling is mean, cls or none.")
     texts = _texts(instances)
     parts: list[Any] = []
+    lengths: list[int] = []
     size = _batch(pipeline, texts)
     for start in range(0, len(texts), size):
         some = texts[start : start + size]
         tokens = pipeline.tokenizer(some, padding=size > 1, truncation=True, return_tensors="pt")
         hidden = pipeline.model(**tokens.to(pipeline.device))[0]
+        counts = tokens["attention_mask"].sum(dim=1).tolist()
+        lengths += counts
         mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
         if pooling == "none":
-            counts = tokens["attention_mask"].sum(dim=1).tolist()
             side = pipeline.tokenizer.padding_side
             parts += [
                 (one[:count] if side == "right" else one[len(one) - count :]).float().tolist()
@@ -109,7 +111,8 @@ def _embed(pipeline: Any, instances: list[Any], options: Options) -> Prediction:
             continue
         vectors = hidden[:, 0] if pooling == "cls" else (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
         parts.append(vectors.float().cpu())
-    return Prediction(parts if pooling == "none" else torch.cat(parts).numpy())
+    vectors = parts if pooling == "none" else torch.cat(parts).numpy()
+    return Prediction(vectors, tokens=lengths if options.tokens else None)
 
 
 def _zero_shot(pipeline: Any, instances: list[Any], options: Options) -> Prediction:

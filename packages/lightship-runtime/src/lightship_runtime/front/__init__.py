@@ -2,5 +2,5 @@
 
 It imports no library of machine learning and no arrays, so that the port answers a fifth of a second after the
 start and goes on answering whatever a prediction does. It never reads a prediction's body. May import `frames`,
-`payload.call`, `config`, `log`, `errors`, `listener`.
+`payload.call`, `payload.openai_errors`, `config`, `log`, `errors`, `listener`.
 """

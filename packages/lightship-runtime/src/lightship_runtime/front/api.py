@@ -1,6 +1,7 @@
 """The HTTP interface of Lightship's own server.
 
     POST /predict     see the package `payload` for what goes in and comes out; `?stream=true` for parts as they come
+    *    /generate    and OpenAI's API below /v1, for models of text: see `generation_routes`
     GET  /health      200 when ready, else 503 with the phase; also /readyz, and /startupz for the start alone
     GET  /livez       200 while the process runs, without a key
     GET  /metrics     for Prometheus
@@ -23,6 +24,7 @@ from lightship_runtime.front.access import AccessLog
 from lightship_runtime.front.auth import Keys
 from lightship_runtime.front.cors import Cors
 from lightship_runtime.front.dispatch import Dispatcher, Overloaded, Pending
+from lightship_runtime.front.generation_routes import Events, GenerationRoutes
 from lightship_runtime.front.inference import InferenceProtocol
 from lightship_runtime.front.page_routes import Pages
 from lightship_runtime.front.request import Request
@@ -66,6 +68,7 @@ class Api:
         self._preflight = Route(("OPTIONS",), "preflight", self._cors.answer, open=True)
         self._texts: dict[bytes, str] = {}
         self._served: ServedModel | None = None
+        self._generation = GenerationRoutes(config.name, state, self.call, self.submit)
         health = {config.health, "/health", "/readyz"}
         self.routes = Routes(
             [
@@ -76,6 +79,7 @@ class Api:
                 Route(("GET",), "/metrics", self._metrics_text, open=config.metrics_open),
                 *Pages(config, state, keys=bool(keys)).routes(),
                 *InferenceProtocol(config.name, state, self.model, self._infer).routes(),
+                *self._generation.routes(),
             ]
         )
 
@@ -90,6 +94,7 @@ class Api:
             if self._cors.is_preflight(request):
                 request.route = self._preflight
                 return
+        self._generation.note(request)
         route, allowed = self.routes.find(request.method, request.path)
         request.route = route
         if self._keys and (route is None or not route.open) and self._keys.allows(request.headers) is None:
@@ -180,7 +185,7 @@ class Api:
             json_length,
         )
 
-    def submit(self, request: Request, call: Call, stream: Stream | None = None) -> None:
+    def submit(self, request: Request, call: Call, stream: Stream | Events | None = None) -> None:
         """Have a call predicted, and its answer sent."""
 
         def answered(answer: Answer) -> None:
@@ -192,9 +197,12 @@ class Api:
             elif answer.json_length is not None:
                 extra = b"inference-header-content-length: %d\r\n" % answer.json_length
             content_type = answer.content_type
+            body = answer.body
+            if request.reshape is not None and answer.status != 200:
+                body = request.reshape(answer.status, body)
             request.respond(
                 answer.status,
-                answer.body,
+                body,
                 _JSON if content_type == "application/json" else content_type.encode(),
                 extra,
             )

@@ -11,11 +11,12 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
+from typing import Protocol as TypingProtocol
 
 from lightship_runtime.frames import Cancel, Done, Frames, Part, Work, done_decoder, frame
 from lightship_runtime.front.batching import BatchSize
-from lightship_runtime.payload.call import Answer, Call
+from lightship_runtime.payload.call import GENERATING, Answer, Call, Generated, Protocol
 
 BATCH_BYTES = 64 << 20  # of bodies in one batch
 HANG_SECONDS = 30.0  # beyond the deadline of its requests, after which a worker is taken for stuck
@@ -33,22 +34,29 @@ class Overloaded(Exception):
         self.status = status
 
 
-class Observer(Protocol):
+class Observer(TypingProtocol):
     """Who counts what happens."""
 
     def batch(self, calls: int, instances: int, seconds: float, predicting: float) -> None: ...
 
     def waited(self, seconds: float) -> None: ...
 
+    def generated(self, protocol: Protocol, waited: float, generated: Generated) -> None: ...
+
 
 class Pending:
-    """A call between its arrival and its answer. Its `call` is let go once it is sent on or of no use any more."""
+    """A call between its arrival and its answer. Its `call` is let go once it is sent on or of no use any more.
 
-    __slots__ = ("answer", "arrived", "call", "done", "part", "running")
+    `heard` is when something was last heard of it, `waited` how many seconds it waited for its turn.
+    """
+
+    __slots__ = ("answer", "arrived", "call", "done", "heard", "part", "protocol", "running", "waited")
 
     def __init__(self, call: Call, arrived: float, answer: OnAnswer, part: OnPart | None) -> None:
         self.call = call
-        self.arrived = arrived
+        self.protocol = call.protocol
+        self.arrived = self.heard = arrived
+        self.waited = 0.0
         self.answer = answer
         self.part = part
         self.done = False
@@ -161,12 +169,18 @@ class Dispatcher:
                 link.send(Cancel(number))
 
     def expire(self, now: float) -> None:
-        """Answer what is too late with 504, and tell of workers that are stuck. Called every moment."""
+        """Answer what is too late with 504, and tell of workers that are stuck. Called every moment.
+
+        A text is late when nothing more of it has been written for so long, however long it is.
+        """
         late = now - self._timeout
         for queue in (self._queue, self._running):
             while queue and (queue[0].done or queue[0].arrived < late):
                 pending = queue.popleft()
-                if not pending.done:
+                if not pending.done and pending.heard >= late:
+                    pending.arrived = pending.heard  # looked at again when everything that has come by then is late
+                    queue.append(pending)
+                elif not pending.done:
                     self.cancel(pending)
                     self._tell(pending, _LATE)
         # One that takes long must not keep all that came after it, which is done since.
@@ -217,6 +231,8 @@ class Dispatcher:
         for number, next_began in link.began.items():  # the next one has been waiting for this one
             link.began[number] = max(next_began, time.monotonic())
             break
+        if done.generated is not None:
+            self._observer.generated(pendings[0].protocol, pendings[0].waited, done.generated)
         self._pump()  # first, so that the worker goes on while the answers are written
         if len(pendings) == len(done.answers):
             for pending, answer in zip(pendings, done.answers):  # noqa: B905  # equally long
@@ -228,8 +244,13 @@ class Dispatcher:
 
     def part(self, link: Link, part: Part) -> None:
         pendings = link.works.get(part.number)
-        if pendings and not pendings[0].done and pendings[0].part is not None:
-            pendings[0].part(part.content)
+        pending = pendings[0] if pendings else None
+        if pending is None or pending.part is None:
+            return
+        if pending.protocol in GENERATING:
+            link.began[part.number] = pending.heard = time.monotonic()
+        if not pending.done and part.content:
+            pending.part(part.content)
 
     # within
 
@@ -256,8 +277,8 @@ class Dispatcher:
         queue = self._queue
         while queue:
             link = max(self.links, key=_free, default=None)
-            if link is None or link.free <= -1 or (link.free == 0 and self.waiting < self._size.limit):
-                return  # a batch is sent ahead to a busy worker only where it cannot become any larger
+            if link is None or link.free <= -1 or (link.free == 0 and not self._sent_ahead()):
+                return
             batch = self._take()
             if not batch:
                 return
@@ -267,7 +288,8 @@ class Dispatcher:
                 pending.running = (link, number)
                 self.waiting -= 1
                 self._bytes -= len(pending.call.body)
-                self._observer.waited(now - pending.arrived)
+                pending.waited = now - pending.arrived
+                self._observer.waited(pending.waited)
             self._running.extend(batch)
             while self._running and self._running[0].done:
                 self._running.popleft()
@@ -276,6 +298,13 @@ class Dispatcher:
             link.send(Work(number, [pending.call for pending in batch], batch[0].part is not None))
             for pending in batch:
                 pending.call = _SENT
+
+    def _sent_ahead(self) -> bool:
+        """Whether the next batch is sent to a busy worker: where it cannot become any larger, and takes no time.
+
+        A text may take minutes, in which any other worker may become free.
+        """
+        return self.waiting >= self._size.limit and self._queue[0].protocol not in GENERATING
 
     def _take(self) -> list[Pending]:
         """The next batch: a stream alone, else as many calls as can be done in good time."""

@@ -12,12 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightship_runtime.front.state import State
+from lightship_runtime.payload.call import Generated, Protocol
 
 if TYPE_CHECKING:
     from lightship_runtime.front.dispatch import Dispatcher
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+# Of texts: names and bounds of OpenTelemetry's semantic conventions for generative AI, with its unit as Prometheus
+# writes it (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/).
+FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_OPERATIONS = {"chat": "chat", "completions": "text_completion", "generate": "text_completion"}
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -49,6 +55,10 @@ class Metrics:
         self.predicting = Histogram(SECONDS)
         self.batches = Histogram(SIZES)
         self.instances = 0
+        self.prompt_tokens = 0
+        self.generation_tokens = 0
+        self.first_token: dict[str, Histogram] = {}
+        self.per_token: dict[str, Histogram] = {}
 
     def watch(self, dispatcher: Dispatcher) -> None:
         """Whose queue is told of."""
@@ -73,6 +83,18 @@ class Metrics:
         self.predicting.observe(predicting)
         self.instances += instances
 
+    def generated(self, protocol: Protocol, waited: float, generated: Generated) -> None:
+        """Count a text; `waited` are the seconds before the work on it began."""
+        self.prompt_tokens += generated.prompt_tokens
+        self.generation_tokens += generated.completion_tokens
+        if generated.first is None:
+            return
+        operation = _OPERATIONS[protocol]
+        self.first_token.setdefault(operation, Histogram(FIRST_TOKEN)).observe(waited + generated.first)
+        if generated.completion_tokens > 1:
+            seconds = (generated.seconds - generated.first) / (generated.completion_tokens - 1)
+            self.per_token.setdefault(operation, Histogram(PER_TOKEN)).observe(seconds)
+
     def text(self) -> bytes:
         """In Prometheus's text format."""
         return ("\n".join(self._lines()) + "\n").encode()
@@ -92,6 +114,8 @@ class Metrics:
         yield from _histogram("lightship_batch_requests", self.batches)
         yield from _head("lightship_instances_total", "counter", "Instances predicted.")
         yield f"lightship_instances_total {self.instances}"
+        if self._state.abilities.generates:
+            yield from self._texts()
         if self._dispatcher is not None:
             yield from _head("lightship_requests_waiting", "gauge", "Calls that wait for their batch.")
             yield f"lightship_requests_waiting {self._dispatcher.waiting}"
@@ -109,6 +133,20 @@ class Metrics:
             if (used := proportional_memory(pid)) is not None:
                 name = f',pid="{pid}"' if role == "worker" else ""
                 yield f'lightship_memory_bytes{{process="{role}"{name}}} {used}'
+
+    def _texts(self) -> Iterator[str]:
+        yield from _head("lightship_prompt_tokens_total", "counter", "Tokens of prompts.")
+        yield f"lightship_prompt_tokens_total {self.prompt_tokens}"
+        yield from _head("lightship_generation_tokens_total", "counter", "Tokens written.")
+        yield f"lightship_generation_tokens_total {self.generation_tokens}"
+        for name, text, histograms in (
+            ("time_to_first_token", "From a request's arrival to the first token of its text.", self.first_token),
+            ("time_per_output_token", "Of each token after the first.", self.per_token),
+        ):
+            full = f"gen_ai_server_{name}_seconds"
+            yield from _head(full, "histogram", text)
+            for operation, histogram in sorted(histograms.items()):
+                yield from _histogram(full, histogram, f'gen_ai_operation_name="{operation}"')
 
 
 def proportional_memory(pid: str) -> int | None:

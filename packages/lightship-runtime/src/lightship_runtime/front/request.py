@@ -58,6 +58,7 @@ class Request:
         refusal: A status and message decided from the head alone, answered when the body has been passed over.
         common: Header lines that every answer to it has.
         refusal_headers: Header lines that explain it.
+        reshape: Makes of a status and an error in Lightship's form one in the form that its API has, if set.
         gone: Called when the client goes away before the answer, if set.
         silent: Called now and then while it is being answered, with the `time.monotonic()`, if set.
         status: Of the answer, once it has begun; else 0.
@@ -77,6 +78,7 @@ class Request:
         "query",
         "refusal",
         "refusal_headers",
+        "reshape",
         "route",
         "sent",
         "silent",
@@ -94,6 +96,7 @@ class Request:
         self.arrived = time.monotonic()
         self.refusal: tuple[int, str] | None = None
         self.refusal_headers = b""
+        self.reshape: Callable[[int, bytes], bytes] | None = None
         self.common = b""
         self.gone: Callable[[], None] | None = None
         self.silent: Callable[[float], None] | None = None
@@ -153,4 +156,5 @@ class Request:
 
         if status in (408, 413):
             self.keep = False  # the rest of the body is unread
-        self.respond(status, json.dumps({"error": message}, ensure_ascii=False).encode(), extra=extra)
+        body = json.dumps({"error": message}, ensure_ascii=False).encode()
+        self.respond(status, body if self.reshape is None else self.reshape(status, body), extra=extra)

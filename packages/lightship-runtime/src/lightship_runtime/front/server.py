@@ -171,6 +171,7 @@ class _Front:
         state.wanted = hello.workers
         state.signature = hello.signature
         state.streams = hello.streams
+        state.abilities = hello.abilities
         state.golden = hello.golden
         for name, seconds in hello.phases.items():
             state.phases[name] = max(state.phases.get(name, 0.0), seconds)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from lightship_runtime.frames import Abilities
+
 
 @dataclass
 class State:
@@ -18,6 +20,7 @@ class State:
         draining: Whether the server is on its way out.
         signature: Of the model, as JSON; None until a worker has said it.
         streams: Whether it can answer in parts.
+        abilities: What else it can be asked.
         golden: A body that it is known to answer, as JSON; None where there is none.
         phases: Seconds that each phase of the start took.
     """
@@ -30,6 +33,7 @@ class State:
     draining: bool = False
     signature: bytes | None = None
     streams: bool = False
+    abilities: Abilities = field(default_factory=Abilities)
     golden: bytes | None = None
     phases: dict[str, float] = field(default_factory=dict)
 

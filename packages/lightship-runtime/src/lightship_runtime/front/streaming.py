@@ -18,9 +18,9 @@ from lightship_runtime.payload.call import Answer
 from lightship_runtime.payload.query import wants_parts
 
 Form = Literal["events", "lines"]
-_TYPES: dict[Form, bytes] = {"events": b"text/event-stream", "lines": b"application/x-ndjson"}
+TYPES: dict[Form, bytes] = {"events": b"text/event-stream", "lines": b"application/x-ndjson"}
 _COMMENT = b":\n\n"
-_HEADERS = b"cache-control: no-store\r\nx-accel-buffering: no\r\n"  # the second keeps nginx from gathering events
+HEADERS = b"cache-control: no-store\r\nx-accel-buffering: no\r\n"  # the second keeps nginx from gathering events
 
 
 def stream_form(request: Request) -> Form | None:
@@ -85,4 +85,4 @@ class Stream:
 
     def _begin(self) -> None:
         if not self._request.status:
-            self._request.begin(200, _TYPES[self._form], _HEADERS)
+            self._request.begin(200, TYPES[self._form], HEADERS)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from lightship_runtime.engines.engine import BadInstances, Engine, Instances, Options, Prediction
 from lightship_runtime.log import Level, Log, where
 from lightship_runtime.payload import Answer, Call, Parsed, RequestError, ServedModel, encode, parse, write_error
+from lightship_runtime.payload.call import FAILURES, GENERATING, Outcome
 
-FAILURES = (Exception, SystemExit)  # a model's exit() must end neither a worker nor, unseen, one of its threads
+if TYPE_CHECKING:
+    from lightship_runtime.generation.answering import GenerationAnswering
 
 
 class Answering:
@@ -26,9 +28,23 @@ class Answering:
         self._engine = engine
         self._model = ServedModel(name, engine.signature, platform=platform)
         self._log = log
+        self._generation = self._generating(name) if engine.generates else None
+
+    def _generating(self, name: str) -> GenerationAnswering:
+        from lightship_runtime.generation.answering import GenerationAnswering
+        from lightship_runtime.generation.engine import GenerationEngine
+
+        assert isinstance(self._engine, GenerationEngine)
+        failed = lambda error: self._note("generation failed", "error", error)  # noqa: E731
+        return GenerationAnswering(self._engine, name, failed, time.perf_counter)
 
     def answer(self, call: Call) -> Answer:
         """The answer to one call."""
+        if call.protocol in GENERATING and self._generation is not None:
+            try:
+                return self._generation.answer(call)
+            except RequestError as error:
+                return write_error(error, call.protocol)
         return self.answer_all([call])[0][0]
 
     def answer_all(self, calls: list[Call]) -> tuple[list[Answer], float, int]:
@@ -39,7 +55,7 @@ class Answering:
             try:
                 parsed = parse(call, self._model)
             except RequestError as error:
-                answers[number] = write_error(error)
+                answers[number] = write_error(error, call.protocol)
                 continue
             except FAILURES as error:
                 answers[number] = self.failure(error)
@@ -54,8 +70,15 @@ class Answering:
             instances += sum(parsed.count for _, parsed in group)
         return [answer for answer in answers if answer is not None], seconds, instances
 
-    def stream(self, call: Call) -> Iterator[bytes]:
-        """The parts of one answer as JSON. Raises RequestError."""
+    def stream(self, call: Call, outcome: Outcome | None = None) -> Iterator[bytes]:
+        """The parts of one answer as JSON; `outcome` is filled in. Raises RequestError.
+
+        A part without content says that the work goes on: texts are written in this way whether or not the request
+        asks for parts, so that they can be ended when nobody waits for them.
+        """
+        if call.protocol in GENERATING and self._generation is not None:
+            yield from self._generation.parts(call, outcome or Outcome())
+            return
         try:
             parsed = parse(call, self._model)
         except RequestError:
@@ -152,8 +175,8 @@ def _group(parsed: Parsed) -> Any:
     parameters = msgspec.json.encode(options.parameters, order="deterministic") if options.parameters else None
     instances = parsed.instances
     if isinstance(instances, list):
-        return (options.probabilities, parameters)
-    return (options.probabilities, parameters, instances.dtype, instances.shape[1:])
+        return (options.probabilities, options.tokens, parameters)
+    return (options.probabilities, options.tokens, parameters, instances.dtype, instances.shape[1:])
 
 
 def _joined(several: list[Instances]) -> Instances:
@@ -171,4 +194,5 @@ def _cut(prediction: Prediction, start: int, end: int) -> Prediction:
         prediction.predictions[start:end],
         None if probabilities is None else probabilities[start:end],
         prediction.classes,
+        None if prediction.tokens is None else prediction.tokens[start:end],
     )

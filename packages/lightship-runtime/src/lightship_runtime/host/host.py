@@ -23,7 +23,7 @@ import msgspec
 from lightship_runtime.config import Config
 from lightship_runtime.engines import Engine, find_engine
 from lightship_runtime.errors import CrashLoop, StartError
-from lightship_runtime.frames import BIRTH_LIMIT, Hello, Phase, encode
+from lightship_runtime.frames import BIRTH_LIMIT, Abilities, Hello, Phase, encode
 from lightship_runtime.host.loading import Loaded, load, warm_up
 from lightship_runtime.host.worker import Worker
 from lightship_runtime.log import Log, log_warnings, where
@@ -205,6 +205,7 @@ class _Host:
             loaded.golden.body if loaded.golden is not None and len(loaded.golden.body) < BIRTH_LIMIT // 4 else None,
             loaded.phases,
             shared,
+            _abilities(engine),
         )
         socket.send_fds(self._birth, [encode(hello)], [theirs.fileno()])
         theirs.close()
@@ -214,6 +215,13 @@ class _Host:
 
     def _announce(self, phase: str) -> None:
         self._birth.send(encode(Phase(phase)))
+
+
+def _abilities(engine: Engine) -> Abilities:
+    from lightship_runtime.payload.embeddings import gives_vectors
+
+    context = getattr(engine, "context", None) if engine.generates else None
+    return Abilities(engine.generates, gives_vectors(engine.signature) is not None, context)
 
 
 def _signature(engine: Engine) -> bytes:

@@ -20,9 +20,17 @@ from lightship_runtime.golden import Golden, GoldenError, load_golden
 from lightship_runtime.host.answering import Answering
 from lightship_runtime.log import Log, round_seconds
 from lightship_runtime.payload import Call
+from lightship_runtime.payload.call import Protocol
 from lightship_runtime.prefetch import prefetched
 
-PATH = "/predict"
+_PROTOCOLS: dict[str, Protocol] = {
+    "/predict": "predict",
+    "/generate": "generate",
+    "/v1/completions": "completions",
+    "/v1/chat/completions": "chat",
+    "/v1/embeddings": "embeddings",
+}
+_FIRST_TEXT = Call("generate", b'{"prompt":"Hello","max_tokens":2}')
 Announce = Callable[[str], None]
 
 
@@ -72,20 +80,27 @@ def load(config: Config, app: Path, threads: int, log: Log, announce: Announce) 
     if golden is not None:
         with _phase("warm-up", phases, log, announce):
             warm_up(answering, golden, config, log)
+    elif engine.generates:
+        with _phase("warm-up", phases, log, announce):
+            if answering.answer(_FIRST_TEXT).status >= 500:
+                raise StartError("The model failed on its first text.", hint="The log above says where.")
     return Loaded(engine, answering, golden, phases)
 
 
 def warm_up(answering: Answering, golden: Golden, config: Config, log: Log) -> None:
     """Ask the golden request: the first prediction is the slow one, and its answer shows whether the model works."""
     path, _, query = golden.path.partition("?")
-    if path != PATH:
+    if path not in _PROTOCOLS:
         raise StartError(
-            f"The golden request goes to {golden.path}, but this server predicts at {PATH}.",
-            hint=f"Set the path in the golden file to {PATH}, or leave it out.",
+            f"The golden request goes to {golden.path}, but this server predicts at /predict.",
+            hint="Set the path in the golden file to /predict, or leave it out.",
         )
-    answer = answering.answer(Call("predict", golden.body, query=query))
+    answer = answering.answer(Call(_PROTOCOLS[path], golden.body, query=query))
+    if not answer.body:
+        raise StartError("The golden request asks for an answer in parts.", hint="Leave stream out of it.")
     if answer.status != 200:
         said = msgspec.json.decode(answer.body).get("error", "")
+        said = said.get("message", "") if isinstance(said, dict) else said
         raise GoldenMismatch(
             f"The golden request failed: {said}", hint="If it is the model that failed, the log above says where."
         )

@@ -13,10 +13,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lightship_runtime.frames import Cancel, Done, Frames, Part, Work, frame, work_decoder
-from lightship_runtime.host.answering import FAILURES, Answering
-from lightship_runtime.payload import Answer, RequestError, write_error
+from lightship_runtime.host.answering import Answering
+from lightship_runtime.payload import RequestError, write_error
+from lightship_runtime.payload.call import FAILURES, Outcome
 
 _READ = 1 << 18  # bytes
+_STILL = 0.1  # seconds after which whoever listens is told that the work goes on, where there is nothing to send
 
 
 class Worker:
@@ -73,18 +75,24 @@ class Worker:
         self._send(Done(work.number, answers, time.perf_counter() - began, predicting, instances))
 
     def _stream(self, work: Work, began: float) -> None:
-        answers = []
-        parts = self._answering.stream(work.calls[0])
+        call = work.calls[0]
+        outcome = Outcome()
+        said = began
+        parts = self._answering.stream(call, outcome)
         try:
-            for content in parts:
-                if work.number in self._cancelled:
+            while work.number not in self._cancelled:
+                content = next(parts, None)
+                if content is None:
                     break
-                self._send(Part(work.number, content))
+                now = time.perf_counter()
+                if content or now - said > _STILL:
+                    said = now
+                    self._send(Part(work.number, content))
         except RequestError as error:
-            answers = [write_error(error)]
+            outcome.answer = write_error(error, call.protocol)
         finally:
             parts.close()  # type: ignore[attr-defined]  # a generator: its end is the engine's cue to stop
             self._streaming.discard(work.number)
             self._cancelled.discard(work.number)
         seconds = time.perf_counter() - began
-        self._send(Done(work.number, answers or [Answer(200, b"")], seconds, seconds, 1))
+        self._send(Done(work.number, [outcome.answer], seconds, seconds, 1, outcome.generated))

@@ -9,7 +9,9 @@ from typing import Literal
 
 import msgspec
 
-Protocol = Literal["predict", "infer", "grpc"]
+Protocol = Literal["predict", "infer", "grpc", "embeddings", "generate", "completions", "chat"]
+FAILURES = (Exception, SystemExit)  # a model's exit() must end neither a worker nor, unseen, one of its threads
+GENERATING: frozenset[Protocol] = frozenset(("generate", "completions", "chat"))
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True):
@@ -17,7 +19,8 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         protocol: "predict" for POST /predict, "infer" for the Open Inference Protocol over HTTP, "grpc" for its
-            ModelInferRequest over gRPC.
+            ModelInferRequest over gRPC; "embeddings", "completions" and "chat" for OpenAI's API, "generate" for
+            /generate. Those in GENERATING are of models that write text.
         body: As it arrived, whole.
         content_type: The header as it was sent, or "": what is in a boundary depends on case.
         accept: The header, lower case, or "".
@@ -50,10 +53,50 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     json_length: int | None = None
 
 
-class RequestError(Exception):
-    """A request that cannot be answered. The message is sent to the client: it never quotes values or paths."""
+class Generated(msgspec.Struct, frozen=True, array_like=True):
+    """What writing one text took.
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    Attributes:
+        prompt_tokens: Of the request.
+        completion_tokens: That were written, whether or not somebody still waited for them.
+        first: Seconds from the beginning of the work to the first token; None where there was none.
+        seconds: From the beginning of the work to the last token.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    first: float | None
+    seconds: float
+
+
+class Outcome:
+    """What is known of an answer in parts when it has ended; to be filled in by whoever makes the parts.
+
+    Attributes:
+        answer: The whole answer where parts were not asked for, else one without a body.
+        generated: Of a text that a model has written.
+    """
+
+    __slots__ = ("answer", "generated")
+
+    def __init__(self) -> None:
+        self.answer = Answer(200, b"")
+        self.generated: Generated | None = None
+
+
+class RequestError(Exception):
+    """A request that cannot be answered. The message is sent to the client: it never quotes values or paths.
+
+    Attributes:
+        message: For people.
+        status: Of HTTP.
+        param: The member of the body that is wrong, for forms of errors that name it.
+        code: A word for programs, in OpenAI's API.
+    """
+
+    def __init__(self, message: str, status: int = 400, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
+        self.param = param
+        self.code = code

@@ -16,6 +16,12 @@ def parse(call: Call, model: ServedModel) -> Parsed:
         return parse_predict(call, model)
     if call.protocol == "infer":
         return parse_infer(call, model)
+    if call.protocol == "embeddings":
+        from lightship_runtime.payload.embeddings import parse_embeddings
+
+        return parse_embeddings(call, model)
+    if call.protocol != "grpc":
+        raise RequestError("This model writes no text.", 404)
     from lightship_runtime.payload.grpc import parse_grpc
 
     return parse_grpc(call, model)

@@ -30,7 +30,8 @@ from typing import Any
 import msgspec
 
 from lightship_runtime.engines.engine import Prediction, Signature
-from lightship_runtime.payload.call import Answer, RequestError
+from lightship_runtime.payload.call import Answer, Protocol, RequestError
+from lightship_runtime.payload.openai_errors import openai_error
 from lightship_runtime.payload.parsed import MAX_LISTS, Content, ServedModel, bounded
 from lightship_runtime.payload.tables import column_names, from_columns, from_split
 
@@ -120,8 +121,10 @@ def write(prediction: Prediction, model: ServedModel) -> Answer:
     return Answer(200, _ENCODER.encode(answer))
 
 
-def write_error(error: RequestError) -> Answer:
-    """The answer to a request that cannot be answered."""
+def write_error(error: RequestError, protocol: Protocol = "predict") -> Answer:
+    """The answer to a request that cannot be answered, in the form that its protocol has for errors."""
+    if protocol in ("embeddings", "completions", "chat"):
+        return openai_error(error)
     return Answer(error.status, msgspec.json.encode({"error": error.message}))
 
 

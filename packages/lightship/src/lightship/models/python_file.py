@@ -1,4 +1,7 @@
-"""A Python file with `load()` and `predict()`: the way to serve what no engine knows. Parsed, never imported."""
+"""A Python file with `load()` and `predict()`, or `generate()`: the way to serve what no engine knows.
+
+Parsed, never imported.
+"""
 
 from __future__ import annotations
 
@@ -29,19 +32,20 @@ def _recognises(opening: Opening) -> bool:
         functions = _functions(_parsed(opening.path))
     except ProjectError:
         return False
-    return {"load", "predict"} <= functions.keys()
+    return "load" in functions and not {"predict", "generate"}.isdisjoint(functions)
 
 
 def _read(path: Path) -> Model:
     tree = _parsed(path)
     functions = _functions(tree)
-    missing = [f"{name}()" for name in ("load", "predict") if name not in functions]
+    answers = "predict" if "predict" in functions or "generate" not in functions else "generate"
+    missing = [f"{name}()" for name in ("load", answers) if name not in functions]
     if missing:
         raise ProjectError(
             f"{path} has no {' and no '.join(missing)}.",
             hint="Define load(), which returns the model, and predict(model, inputs), which answers.",
         )
-    predict = functions["predict"]
+    predict = functions[answers]
     data = tuple(sorted(_named_files(tree, path)))
     packages, code = _imports(tree, path)
     with readable(path):
@@ -56,7 +60,7 @@ def _read(path: Path) -> Model:
         files=tuple(sorted((path, *data))),
         packages=packages,
         details=(
-            ("predict", f"{kind}predict({', '.join(_parameters(predict))})"),
+            (answers, f"{kind}{answers}({', '.join(_parameters(predict))})"),
             ("answers", "as a stream" if _is_generator(predict) else "at once"),
             ("load", f"load({', '.join(_parameters(functions['load']))})"),
         ),

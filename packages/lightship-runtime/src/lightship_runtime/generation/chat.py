@@ -1,0 +1,265 @@
+"""POST /v1/chat/completions, OpenAI's form: the next message of a conversation.
+
+    {"messages": [{"role": "user", "content": "Hello"}], "max_completion_tokens": 64, "stream": false}
+    {"id": "chatcmpl-...", "object": "chat.completion", "created": 1700000000, "model": "...",
+     "choices": [{"index": 0, "message": {"role": "assistant", "content": "..."}, "finish_reason": "stop"}],
+     "usage": {...}}
+
+Contents are texts, or lists of parts of text. Tools are given to the model's chat template where it has a place for
+them; what the model writes is its message's content, calls of tools included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from lightship_runtime.generation.completions import check_logprobs
+from lightship_runtime.generation.engine import GenerationEngine
+from lightship_runtime.generation.forms import Asked, Form, Identity, stops, usage
+from lightship_runtime.generation.request import Finish, GenerationRequest, Piece, TokenLogprob, Tokens
+from lightship_runtime.generation.sampling import Ignored, Sampling, ServiceTier
+from lightship_runtime.payload.call import Call, RequestError
+from lightship_runtime.payload.openai_bodies import check_model, neutral, read, unsupported
+
+_MOST_MESSAGES = 10_000
+_MOST_TOOLS = 128  # as OpenAI's
+
+
+class _Function(msgspec.Struct, forbid_unknown_fields=True):
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class _Tool(msgspec.Struct, forbid_unknown_fields=True):
+    type: Literal["function"]
+    function: _Function
+
+
+class _Called(msgspec.Struct):
+    name: str
+    arguments: str = "{}"
+
+
+class _ToolCall(msgspec.Struct):
+    function: _Called
+    id: str | None = None
+    type: Literal["function"] = "function"
+
+
+class _Message(msgspec.Struct, kw_only=True):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[dict[str, Any]] | None = None
+    name: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+    tool_call_id: str | None = None
+
+
+class _Schema(msgspec.Struct):
+    name: str
+    schema: dict[str, Any] | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class _Format(msgspec.Struct, forbid_unknown_fields=True):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: _Schema | None = None
+
+
+class _Body(Sampling, kw_only=True):
+    messages: Annotated[list[_Message], msgspec.Meta(min_length=1, max_length=_MOST_MESSAGES)]
+    max_completion_tokens: Tokens | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    tools: Annotated[list[_Tool], msgspec.Meta(max_length=_MOST_TOOLS)] | None = None
+    tool_choice: Any = None
+    response_format: _Format | None = None
+    modalities: list[str] | None = None
+    audio: Any = None
+    functions: Any = None
+    function_call: Any = None
+    web_search_options: Any = None
+    # These change nothing of the answer.
+    parallel_tool_calls: bool | None = None
+    prediction: Ignored = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: ServiceTier | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+
+
+def parse_chat(call: Call, engine: GenerationEngine, identity: Identity) -> Asked:
+    """What a body asks for. Raises RequestError."""
+    body = read(call.body, _Body)
+    check_model(body.model, identity.name)
+    if not engine.chats:
+        raise RequestError("This model has no chat template. Use /v1/completions.", param="messages")
+    body.check()
+    _check(body, engine)
+    form = body.response_format
+    request = GenerationRequest(
+        messages=tuple(_message(one, number) for number, one in enumerate(body.messages)),
+        tools=_tools(body, engine),
+        max_tokens=body.max_completion_tokens or body.max_tokens,
+        temperature=body.temperature,
+        top_p=body.top_p,
+        top_k=body.top_k,
+        repetition_penalty=body.repetition_penalty,
+        stop=stops(body.stop),
+        seed=body.seed,
+        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        response_format=form.type if form else "text",
+        schema=form.json_schema.schema if form and form.json_schema else None,
+    )
+    return Asked(request, bool(body.stream), Chat(identity, counted=body.usage))
+
+
+def _check(body: _Body, engine: GenerationEngine) -> None:
+    for name in ("audio", "functions", "web_search_options"):
+        if not neutral(getattr(body, name)):
+            raise unsupported(name, "This server does not have it.")
+    if not neutral(body.function_call, "none"):
+        raise unsupported("function_call", "Use tools.")
+    if not neutral(body.modalities, ["text"]):
+        raise unsupported("modalities", "Answers are texts.")
+    if body.logprobs:
+        check_logprobs("logprobs" if not body.top_logprobs else "top_logprobs", body.top_logprobs or 0, engine)
+    elif body.top_logprobs:
+        raise RequestError(
+            "Invalid 'top_logprobs': it is only for logprobs = true.", param="top_logprobs", code="invalid_value"
+        )
+    form = body.response_format
+    if form is not None and form.type != "text" and form.type not in engine.response_formats:
+        raise unsupported("response_format", f"This model's engine cannot keep to {form.type}.")
+    if form is not None and form.type == "json_schema" and (form.json_schema is None or not form.json_schema.schema):
+        raise RequestError(
+            "Missing required parameter: 'response_format.json_schema.schema'.",
+            param="response_format.json_schema.schema",
+            code="missing_required_parameter",
+        )
+
+
+def _tools(body: _Body, engine: GenerationEngine) -> tuple[Mapping[str, Any], ...]:
+    if not neutral(body.tool_choice, "none", "auto"):
+        raise unsupported("tool_choice", "The model chooses: auto or none.")
+    if not body.tools or body.tool_choice == "none":
+        return ()
+    if not engine.tools:
+        raise unsupported("tools", "This model's chat template has no place for them.")
+    tools = [msgspec.to_builtins(tool) for tool in body.tools]
+    return tuple(
+        {**tool, "function": {name: value for name, value in tool["function"].items() if value is not None}}
+        for tool in tools
+    )
+
+
+def _message(message: _Message, number: int) -> dict[str, Any]:
+    """A message as chat templates read it."""
+    made: dict[str, Any] = {"role": message.role, "content": _content(message.content, number)}
+    if message.name is not None:
+        made["name"] = message.name
+    if message.tool_call_id is not None:
+        made["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        made["tool_calls"] = [_call(one) for one in message.tool_calls]
+    elif message.content is None:
+        raise RequestError(
+            f"Missing required parameter: 'messages[{number}].content'.",
+            param=f"messages[{number}].content",
+            code="missing_required_parameter",
+        )
+    return made
+
+
+def _content(content: str | list[dict[str, Any]] | None, number: int) -> str:
+    if not isinstance(content, list):
+        return content or ""
+    texts = []
+    for place, part in enumerate(content):
+        text = part.get("text") if part.get("type") == "text" else None
+        if not isinstance(text, str):
+            raise RequestError(
+                f"Invalid 'messages[{number}].content[{place}]': contents are texts.",
+                param=f"messages[{number}].content[{place}]",
+                code="invalid_value",
+            )
+        texts.append(text)
+    return "".join(texts)
+
+
+def _call(call: _ToolCall) -> dict[str, Any]:
+    """A call of a tool; its arguments, a JSON text with OpenAI, are an object for templates."""
+    try:
+        arguments = msgspec.json.decode(call.function.arguments)
+    except (msgspec.DecodeError, RecursionError):
+        arguments = call.function.arguments
+    return {"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": arguments}}
+
+
+class Chat(Form):
+    """Writes messages. `counted` says whether usage ends the parts."""
+
+    prompt = "messages"
+
+    def __init__(self, identity: Identity, *, counted: bool) -> None:
+        self._head = {
+            "id": f"chatcmpl-{identity.number}",
+            "object": "chat.completion",
+            "created": identity.created,
+            "model": identity.name,
+        }
+        self._chunk = {**self._head, "object": "chat.completion.chunk"}
+        self._counted = counted
+
+    def first(self) -> Iterator[bytes]:
+        yield self._part({"role": "assistant", "content": "", "refusal": None}, None, None)
+
+    def piece(self, piece: Piece) -> bytes:
+        return self._part({"content": piece.text}, _logprobs([piece]), None)
+
+    def last(self, finish: Finish) -> Iterator[bytes]:
+        yield self._part({}, None, finish.reason)
+        if self._counted:
+            yield msgspec.json.encode({**self._chunk, "choices": [], "usage": usage(finish)})
+
+    def whole(self, pieces: list[Piece], finish: Finish) -> bytes:
+        message = {"role": "assistant", "content": "".join(piece.text for piece in pieces), "refusal": None}
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": _logprobs(pieces),
+            "finish_reason": finish.reason,
+        }
+        return msgspec.json.encode({**self._head, "choices": [choice], "usage": usage(finish)})
+
+    def _part(self, delta: dict[str, Any], logprobs: dict[str, Any] | None, reason: str | None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+        part: dict[str, Any] = {**self._chunk, "choices": [choice]}
+        if self._counted:
+            part["usage"] = None
+        return msgspec.json.encode(part)
+
+
+def _logprobs(pieces: list[Piece]) -> dict[str, Any] | None:
+    found = [_logprob(one) for piece in pieces for one in piece.logprobs or ()]
+    return {"content": found, "refusal": None} if found else None
+
+
+def _logprob(one: TokenLogprob) -> dict[str, Any]:
+    return {
+        "token": one.token,
+        "logprob": one.logprob,
+        "bytes": list(one.token.encode()),
+        "top_logprobs": [
+            {"token": token, "logprob": logprob, "bytes": list(token.encode())} for token, logprob in one.top
+        ],
+    }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Runtime, family
+from runtime_servers import Runtime, family
 from test_drain import Client
 from test_fuzz import gauge
 
@@ -222,11 +222,11 @@ class Balanced(Client):
 
     def run(self) -> None:
         while not self.over:
-            for self.port in list(self.ports):  # one that refuses is left for the other one
-                self._ask_until_closed()
+            for port in list(self.ports):  # one that refuses is left for the other one
+                self._ask_until_closed(port)
 
-    def _ask_until_closed(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+    def _ask_until_closed(self, port: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         try:
             connection.connect()
         except ConnectionRefusedError:

@@ -8,11 +8,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from conftest import Runtime
+from runtime_servers import Runtime
 from test_fuzz import gauge, settled, shape
 
 QUEUE = 16  # calls that may wait
-SATURATING = QUEUE + 2 * 4  # connections that keep one worker and its queue busy: batches of 4, one of them sent ahead
+SATURATING = (
+    QUEUE + 2 * 4
+)  # connections that keep one worker and its queue busy: batches of 4, one of them sent ahead
 REQUESTS = 150  # of each connection
 MODEL = """
 import time

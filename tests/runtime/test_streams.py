@@ -59,7 +59,7 @@ def opened(server: Any, what: str, count: int) -> socket.socket:
     """A connection on which an answer in parts was asked for."""
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
     body = json.dumps({"instances": [[what, count]]}).encode()
-    head = b"POST /predict?stream=true HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    head = b"POST /predict?stream=true HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
     connection.sendall(head % len(body) + body)
     return connection
 
@@ -155,7 +155,7 @@ def test_a_stream_is_no_faster_than_its_client(served: Any) -> None:
         for _ in range(200):
             connection.recv(1 << 20)
         until(lambda: int((served.app / "parts").read_text()) > stopped_at, "it does not go on")
-    until(lambda: (served.app / "ended").exists(), "the stream goes on")
+    until((served.app / "ended").exists, "the stream goes on")
     assert streamed(served, "good", 1, "text/event-stream")[0] == 200
 
 
@@ -164,7 +164,9 @@ def gauge_of_front(server: Any) -> float:
 
     with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=60) as response:
         lines = response.read().decode().splitlines()
-    return next(float(line.split()[-1]) for line in lines if line.startswith('lightship_memory_bytes{process="front"'))
+    return next(
+        float(line.split()[-1]) for line in lines if line.startswith('lightship_memory_bytes{process="front"')
+    )
 
 
 def test_a_stream_is_finished_after_sigterm(served: Any) -> None:

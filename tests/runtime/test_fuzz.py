@@ -16,6 +16,7 @@ from runtime_servers import Runtime, family
 CLIENTS = 4  # per server, at once
 SETTLE = 30  # seconds in which what was used must be given back
 GROWTH = 24 << 20  # bytes that a process may have grown since it was warm: allocators keep some
+IMPORTS = 50 << 20  # beside them after few inputs: a worker may meet the first body that needs a library late
 LIMITS = {"head_timeout": 1, "body_timeout": 1, "body_limit": 200_000, "access_log": "all"}
 ECHO = """
 kind = "any"
@@ -69,7 +70,9 @@ def settled(server: Runtime, files: dict[int, tuple[int, int]]) -> dict[int, tup
         time.sleep(0.2)
 
 
-def check(start: Any, iris_app: Path, iris_config: dict[str, Any], app: Path, inputs: int, seed: int) -> None:
+def check(
+    start: Any, iris_app: Path, iris_config: dict[str, Any], app: Path, inputs: int, seed: int, growth: int
+) -> None:
     (app / "model.py").write_text(ECHO)
     echo = {"model": {"path": "model.py", "format": "python", "engine": "python"}, "name": "echo", "workers": 2}
     iris = start(iris_app, {**iris_config, **LIMITS, "name": "iris"}).ready()
@@ -91,7 +94,7 @@ def check(start: Any, iris_app: Path, iris_config: dict[str, Any], app: Path, in
         assert now.keys() == was.keys(), f"{name}: a process was replaced"
         for pid, (files, memory) in now.items():
             assert files <= was[pid][0], f"{name}: {files} open files, {was[pid][0]} before"
-            assert memory - was[pid][1] < GROWTH, f"{name}: {memory - was[pid][1]} bytes more"
+            assert memory - was[pid][1] < growth, f"{name}: {memory - was[pid][1]} bytes more"
         assert gauge(server, "lightship_requests_waiting") == gauge(server, "lightship_requests_in_flight") == 0
         for event in server.events:
             assert event["event"] not in ("no JSON", "log", "worker ended", "worker stuck"), event
@@ -104,11 +107,11 @@ def check(start: Any, iris_app: Path, iris_config: dict[str, Any], app: Path, in
 def test_three_thousand_inputs_find_nothing(
     start: Any, iris_app: Path, iris_config: dict[str, Any], tmp_path: Path
 ) -> None:
-    check(start, iris_app, iris_config, tmp_path, 3_000, seed=1)
+    check(start, iris_app, iris_config, tmp_path, 3_000, seed=1, growth=GROWTH + IMPORTS)
 
 
 @pytest.mark.slow
 def test_a_hundred_thousand_inputs_find_nothing(
     start: Any, iris_app: Path, iris_config: dict[str, Any], tmp_path: Path
 ) -> None:
-    check(start, iris_app, iris_config, tmp_path, 100_000, seed=86753)
+    check(start, iris_app, iris_config, tmp_path, 100_000, seed=86753, growth=GROWTH)

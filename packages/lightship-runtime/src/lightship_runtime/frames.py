@@ -35,6 +35,13 @@ class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="c"):
     number: int
 
 
+class Flow(msgspec.Struct, frozen=True, array_like=True, tag="f"):
+    """Whether the client of the stream of this number takes more parts now."""
+
+    number: int
+    go: bool
+
+
 class Part(msgspec.Struct, frozen=True, array_like=True, tag="p"):
     """One part of an answer that is streamed, as JSON; without content it says that the work goes on."""
 
@@ -113,7 +120,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
 
 _encoder = msgspec.msgpack.Encoder()
 birth_decoder: msgspec.msgpack.Decoder[Phase | Hello] = msgspec.msgpack.Decoder(Phase | Hello)
-work_decoder: msgspec.msgpack.Decoder[Work | Cancel] = msgspec.msgpack.Decoder(Work | Cancel)
+work_decoder: msgspec.msgpack.Decoder[Work | Cancel | Flow] = msgspec.msgpack.Decoder(Work | Cancel | Flow)
 done_decoder: msgspec.msgpack.Decoder[Done | Part] = msgspec.msgpack.Decoder(Done | Part)
 
 

@@ -146,11 +146,13 @@ def _reaped() -> list[tuple[int, int]]:
 
 def _ends_soon(pid: int) -> bool:
     """Whether a child has ended, or does within a second. It is not reaped."""
-    for _ in range(50):
-        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-            return True
-        time.sleep(0.02)
-    return False
+    with contextlib.suppress(ChildProcessError):  # both have ended at once, and it is reaped already
+        for _ in range(50):
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                return True
+            time.sleep(0.02)
+        return False
+    return True
 
 
 def _kill(pid: int, number: int) -> None:

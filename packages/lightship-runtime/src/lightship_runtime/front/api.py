@@ -213,6 +213,8 @@ class Api:
             request.fail(error.status, self._why(error), _RETRY)
             return
         request.gone = _Gone(self._dispatcher, pending)
+        if stream is not None:
+            stream.paced(lambda go: self._dispatcher.flow(pending, go))
 
     def _why(self, error: Overloaded) -> str:
         if error.status == 503 and not self._state.started:

@@ -134,7 +134,8 @@ class Connection(asyncio.Protocol):
         if current is not None:
             if current.gone is not None:
                 current.gone()
-            self._settings.finished(current)
+            self._settle(current)
+        self._parser = None  # each knows the other, and with them what was read would stay until the next collection
 
     def eof_received(self) -> None:
         """A client that closes its side is taken for gone, as other servers do: the two cannot be told apart."""
@@ -165,6 +166,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stalled = 0.0
+        if self._current is not None and self._current.flow is not None:
+            self._current.flow(True)
 
     # httptools
 
@@ -266,6 +269,11 @@ class Connection(asyncio.Protocol):
         """Whether clients are asked to go elsewhere."""
         return self._settings.draining
 
+    @property
+    def stalled(self) -> bool:
+        """Whether the client does not take what was sent."""
+        return self._stalled > 0
+
     def write(self, request: Request, data: bytes, *, last: bool) -> None:
         """Send bytes of the answer to the request that is being answered."""
         transport = self._transport
@@ -276,7 +284,7 @@ class Connection(asyncio.Protocol):
         if not last:
             return
         self._current = None
-        self._settings.finished(request)
+        self._settle(request)
         if not request.keep:
             self._close(transport)
             return
@@ -286,6 +294,12 @@ class Connection(asyncio.Protocol):
         if self._paused and not self._queue and self._transport is not None:
             self._paused = False
             transport.resume_reading()
+
+    def _settle(self, request: Request) -> None:
+        """An answer is complete, or nobody waits for it: its body is let go now, not at the next collection."""
+        self._settings.finished(request)
+        request.gone = request.flow = request.silent = None
+        request.body = b""
 
     def _start(self, request: Request) -> None:
         self._current = request

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 from typing import Protocol as TypingProtocol
 
-from lightship_runtime.frames import Cancel, Done, Frames, Part, Work, done_decoder, frame
+from lightship_runtime.frames import Cancel, Done, Flow, Frames, Part, Work, done_decoder, frame
 from lightship_runtime.front.batching import BatchSize
 from lightship_runtime.payload.call import GENERATING, Answer, Call, Generated, Protocol
 
@@ -97,7 +97,7 @@ class Link(asyncio.Protocol):
         self._transport = None
         self._dispatcher.left(self)
 
-    def send(self, message: Work | Cancel) -> None:
+    def send(self, message: Work | Cancel | Flow) -> None:
         if self._transport is not None:
             self._transport.write(frame(message))
 
@@ -167,6 +167,12 @@ class Dispatcher:
             link, number = pending.running
             if pending.part is not None:
                 link.send(Cancel(number))
+
+    def flow(self, pending: Pending, go: bool) -> None:
+        """Have the parts of a stream wait for its client, or come again."""
+        if not pending.done and pending.running is not None:
+            link, number = pending.running
+            link.send(Flow(number, go))
 
     def expire(self, now: float) -> None:
         """Answer what is too late with 504, and tell of workers that are stuck. Called every moment.

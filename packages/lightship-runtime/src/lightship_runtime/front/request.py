@@ -41,6 +41,9 @@ class Channel(Protocol):
     @property
     def draining(self) -> bool: ...
 
+    @property
+    def stalled(self) -> bool: ...
+
     def write(self, request: Request, data: bytes, *, last: bool) -> None: ...
 
 
@@ -59,6 +62,7 @@ class Request:
         common: Header lines that every answer to it has.
         refusal_headers: Header lines that explain it.
         reshape: Makes of a status and an error in Lightship's form one in the form that its API has, if set.
+        flow: Called with whether the client takes more of an answer in parts, if set.
         gone: Called when the client goes away before the answer, if set.
         silent: Called now and then while it is being answered, with the `time.monotonic()`, if set.
         status: Of the answer, once it has begun; else 0.
@@ -70,6 +74,7 @@ class Request:
         "channel",
         "chunked",
         "common",
+        "flow",
         "gone",
         "headers",
         "keep",
@@ -99,6 +104,7 @@ class Request:
         self.reshape: Callable[[int, bytes], bytes] | None = None
         self.common = b""
         self.gone: Callable[[], None] | None = None
+        self.flow: Callable[[bool], None] | None = None
         self.silent: Callable[[float], None] | None = None
         self.status = 0
         self.sent = 0

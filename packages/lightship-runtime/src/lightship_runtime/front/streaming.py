@@ -11,6 +11,7 @@ of JSON have no comments, so that their silence is kept.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Literal
 
 from lightship_runtime.front.request import Request
@@ -45,13 +46,14 @@ def accepted_form(request: Request) -> Form | None:
 class Stream:
     """One answer in parts, with a comment after every `heartbeat` seconds of silence."""
 
-    __slots__ = ("_form", "_heartbeat", "_last", "_request")
+    __slots__ = ("_flow", "_form", "_heartbeat", "_last", "_request")
 
     def __init__(self, request: Request, form: Form, heartbeat: float) -> None:
         self._request = request
         self._form: Form = form
         self._heartbeat = heartbeat
         self._last = time.monotonic()
+        self._flow: Callable[[bool], None] | None = None
         if form == "events":
             request.silent = self._silent
 
@@ -60,6 +62,9 @@ class Stream:
         self._begin()
         self._last = time.monotonic()
         self._request.send(b"data: %s\n\n" % content if self._form == "events" else content + b"\n")
+        if self._request.channel.stalled and self._flow is not None and self._request.flow is None:
+            self._request.flow = self._go_on
+            self._flow(False)
 
     def end(self, answer: Answer) -> bool:
         """Send the end. False where nothing was sent yet and the answer is an error, to be sent as such."""
@@ -75,6 +80,15 @@ class Stream:
             self._request.send(body + b"\n")
         self._request.end()
         return True
+
+    def paced(self, flow: Callable[[bool], None]) -> None:
+        """Use `flow` to have parts wait while the client does not take them: they must not gather here."""
+        self._flow = flow
+
+    def _go_on(self, go: bool) -> None:
+        self._request.flow = None
+        if self._flow is not None:
+            self._flow(go)
 
     def _silent(self, now: float) -> None:
         """Send a comment where nothing was sent for long."""

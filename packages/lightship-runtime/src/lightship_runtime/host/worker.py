@@ -12,7 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from lightship_runtime.frames import Cancel, Done, Frames, Part, Work, frame, work_decoder
+from lightship_runtime.frames import Cancel, Done, Flow, Frames, Part, Work, frame, work_decoder
 from lightship_runtime.host.answering import Answering
 from lightship_runtime.payload import RequestError, write_error
 from lightship_runtime.payload.call import FAILURES, Outcome
@@ -28,8 +28,10 @@ class Worker:
         self._link = link
         self._answering = answering
         self._sending = threading.Lock()
+        self._streaming: set[int] = set()  # this one and the next two change only within `_changed`
         self._cancelled: set[int] = set()
-        self._streaming: set[int] = set()
+        self._held: set[int] = set()  # whose clients do not take what they have
+        self._changed = threading.Condition()
         threads = slots if slots > 1 or streams else 0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict") if threads else None
 
@@ -39,17 +41,35 @@ class Worker:
         while data := self._read():
             for content in frames.feed(data):
                 message = work_decoder.decode(content)
-                if isinstance(message, Cancel):
-                    if message.number in self._streaming:
-                        self._cancelled.add(message.number)
+                if isinstance(message, Cancel | Flow):
+                    self._steer(message)
                 elif self._pool is None:
                     self._answer(message)
                 else:
                     if message.stream:
-                        self._streaming.add(message.number)
+                        with self._changed:
+                            self._streaming.add(message.number)
                     self._pool.submit(self._answer, message)
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _steer(self, message: Cancel | Flow) -> None:
+        with self._changed:
+            if message.number not in self._streaming:
+                return  # it has ended meanwhile
+            if isinstance(message, Cancel):
+                self._cancelled.add(message.number)
+            elif message.go:
+                self._held.discard(message.number)
+            else:
+                self._held.add(message.number)
+            self._changed.notify_all()
+
+    def _is_cancelled(self, number: int) -> bool:
+        """Whether nobody waits for a stream any more, once its client takes more or has gone."""
+        with self._changed:
+            self._changed.wait_for(lambda: number not in self._held or number in self._cancelled)
+            return number in self._cancelled
 
     def _read(self) -> bytes:
         try:
@@ -80,7 +100,7 @@ class Worker:
         said = began
         parts = self._answering.stream(call, outcome)
         try:
-            while work.number not in self._cancelled:
+            while not self._is_cancelled(work.number):
                 content = next(parts, None)
                 if content is None:
                     break
@@ -92,7 +112,8 @@ class Worker:
             outcome.answer = write_error(error, call.protocol)
         finally:
             parts.close()  # type: ignore[attr-defined]  # a generator: its end is the engine's cue to stop
-            self._streaming.discard(work.number)
-            self._cancelled.discard(work.number)
+            with self._changed:
+                for numbers in (self._streaming, self._cancelled, self._held):
+                    numbers.discard(work.number)
         seconds = time.perf_counter() - began
         self._send(Done(work.number, [outcome.answer], seconds, seconds, 1, outcome.generated))

@@ -214,7 +214,7 @@ class Api:
             return
         request.gone = _Gone(self._dispatcher, pending)
         if stream is not None:
-            stream.paced(lambda go: self._dispatcher.flow(pending, go))
+            stream.pace.use(lambda go: self._dispatcher.flow(pending, go))
 
     def _why(self, error: Overloaded) -> str:
         if error.status == 503 and not self._state.started:

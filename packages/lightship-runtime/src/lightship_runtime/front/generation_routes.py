@@ -15,7 +15,7 @@ from collections.abc import Callable
 from lightship_runtime.front.request import Request
 from lightship_runtime.front.routes import Route
 from lightship_runtime.front.state import State
-from lightship_runtime.front.streaming import HEADERS, TYPES
+from lightship_runtime.front.streaming import HEADERS, TYPES, Pace
 from lightship_runtime.payload.call import Answer, Call, Protocol
 from lightship_runtime.payload.openai_errors import error_body, reshaped
 
@@ -26,15 +26,17 @@ _RETRY = b"retry-after: 1\r\n"
 class Events:
     """One text as server-sent events; or, where no part comes, as one answer."""
 
-    __slots__ = ("_request",)
+    __slots__ = ("_request", "pace")
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        self.pace = Pace(request)
 
     def part(self, content: bytes) -> None:
         """Send a part, a JSON object."""
         self._request.begin(200, TYPES["events"], HEADERS)
         self._request.send(b"data: %s\n\n" % content)
+        self.pace.sent()
 
     def end(self, answer: Answer) -> bool:
         """Send the end. False where nothing was sent yet, so that the answer is to be sent as it is."""

@@ -43,17 +43,42 @@ def accepted_form(request: Request) -> Form | None:
     return None
 
 
+class Pace:
+    """Has parts wait while the client does not take them: they must not gather in this process."""
+
+    __slots__ = ("_flow", "_request")
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._flow: Callable[[bool], None] | None = None
+
+    def use(self, flow: Callable[[bool], None]) -> None:
+        """Call `flow` with whether parts may come."""
+        self._flow = flow
+
+    def sent(self) -> None:
+        """A part was sent; where the client is behind, it was the last one for now."""
+        if self._request.channel.stalled and self._flow is not None and self._request.flow is None:
+            self._request.flow = self._go_on
+            self._flow(False)
+
+    def _go_on(self, go: bool) -> None:
+        self._request.flow = None
+        if self._flow is not None:
+            self._flow(go)
+
+
 class Stream:
     """One answer in parts, with a comment after every `heartbeat` seconds of silence."""
 
-    __slots__ = ("_flow", "_form", "_heartbeat", "_last", "_request")
+    __slots__ = ("_form", "_heartbeat", "_last", "_request", "pace")
 
     def __init__(self, request: Request, form: Form, heartbeat: float) -> None:
         self._request = request
         self._form: Form = form
         self._heartbeat = heartbeat
         self._last = time.monotonic()
-        self._flow: Callable[[bool], None] | None = None
+        self.pace = Pace(request)
         if form == "events":
             request.silent = self._silent
 
@@ -62,9 +87,7 @@ class Stream:
         self._begin()
         self._last = time.monotonic()
         self._request.send(b"data: %s\n\n" % content if self._form == "events" else content + b"\n")
-        if self._request.channel.stalled and self._flow is not None and self._request.flow is None:
-            self._request.flow = self._go_on
-            self._flow(False)
+        self.pace.sent()
 
     def end(self, answer: Answer) -> bool:
         """Send the end. False where nothing was sent yet and the answer is an error, to be sent as such."""
@@ -80,15 +103,6 @@ class Stream:
             self._request.send(body + b"\n")
         self._request.end()
         return True
-
-    def paced(self, flow: Callable[[bool], None]) -> None:
-        """Use `flow` to have parts wait while the client does not take them: they must not gather here."""
-        self._flow = flow
-
-    def _go_on(self, go: bool) -> None:
-        self._request.flow = None
-        if self._flow is not None:
-            self._flow(go)
 
     def _silent(self, now: float) -> None:
         """Send a comment where nothing was sent for long."""

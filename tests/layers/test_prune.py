@@ -19,6 +19,7 @@ from lightship.layers.prune import RULES, pruned
         ("sklearn/tree/_tree.pyx", "cython sources"),
         ("numpy/_core/lib/libnpymath.a", "static libraries"),
         ("torch/bin/protoc", "torch programs"),
+        ("setuptools/cli-arm64.exe", "windows launchers"),
         ("torch/test/test_api", "torch programs"),
         ("demo/__pycache__/x.cpython-311.pyc", "bytecode"),
     ],
@@ -50,6 +51,15 @@ def test_is_left_out(path: str, rule: str) -> None:
 )
 def test_stays(path: str) -> None:
     assert pruned(path, "safe") is None
+
+
+@pytest.mark.parametrize(
+    "path", ["torch/include/ATen/ATen.h", "torch/utils/benchmark/utils/valgrind_wrapper/valgrind.h"]
+)
+def test_what_a_compiler_reads_goes_where_there_is_none(path: str) -> None:
+    found = pruned(path, "safe", compiles=False)
+    assert found is not None and found.name == "torch headers"
+    assert pruned(path, "safe", compiles=True) is None
 
 
 def test_every_rule_says_why() -> None:

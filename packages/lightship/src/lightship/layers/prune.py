@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-VERSION = 3
+VERSION = 4
 NEVER_OPENED = "never opened"  # in place of a rule's name: left out because an observed run did without
 SYMBOLS = "symbols"  # likewise: parts of programs and libraries that nothing loads (layers/symbols.py)
 Level = Literal["safe", "none"]
@@ -64,9 +64,10 @@ RULES = (
     ),
     Rule("static libraries", re.compile(r"\.(?:a|lib)$"), "for linking only", but=re.compile(r"^(?:triton|numba)/")),
     Rule("cython sources", re.compile(r"\.pyx(?:\.tp)?$"), "compiled into the extension beside them"),
+    Rule("windows launchers", re.compile(r"^(?:setuptools|distlib)/[^/]+\.exe$"), "programs of another system"),
     Rule(
         "torch headers",
-        re.compile(r"^torch/(?:include|share/cmake)/"),
+        re.compile(r"^torch/(?:include|share/cmake)/|^torch/utils/benchmark/utils/valgrind_wrapper/.+\.h$"),
         "for torch.compile's C++ and for extensions, which a compiler builds",
         for_compilers=True,
     ),

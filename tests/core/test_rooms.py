@@ -78,12 +78,16 @@ PIPELINE = {
         "locking",
         "selection",
     },
+    "prefetching": {"errors", "phases", "session", "plan", "lock", "layers", "oci", "run", "verify", "locking"},
     "workshop": {"errors", "session", "lock", "plan", "layers", "bases", "oci", "locking", "selection"},
     "conversion": {
         *("cache", "errors", "session", "project", "plan", "lock", "layers", "bases", "oci", "optimize", "locking"),
         RUNTIME,
     },
-    "build": {*CORE, *ROOMS, "serve_config", "assemble", "locking", "selection", "pruning", "workshop", "conversion"}
+    "build": {
+        *(*CORE, *ROOMS, "serve_config", "assemble", "locking", "selection", "pruning", "prefetching"),
+        *("workshop", "conversion"),
+    }
     - {"run", "contents", "verify", "testing"},
 }
 
@@ -157,6 +161,7 @@ def test_nothing_heavy_is_imported_at_start(module: str) -> None:
 FOR_CHANGES = (
     *("installer", "urllib3", "ssl", "http.client", "email.parser", "packaging.requirements", "rich"),
     *("lightship.building", "lightship.run", "lightship.verify", "lightship.supply", "lightship.pruning"),
+    "lightship.prefetching",
     *("lightship.lock.amend", "lightship.bases.debian.newest", "lightship.bases.debian.configure"),
 )
 

@@ -182,6 +182,7 @@ def _build_image(
             part = _pruned(
                 plan, platform, fitting, phases, bases, Workshop(plan, session, pool), fresh=upgrade, whole=whole
             )
+    part = _prefetched(plan, platform, part, session, phases, locked=locked, fresh=upgrade)
     if platform != Platform.of_this_machine():
         with phases.phase("check"):
             # What is reused without its bytes was checked where it was made; a base that stays in its registry is
@@ -230,6 +231,21 @@ def _pruned(
     pruning = Pruning(plan, platform, fitting, environment, content, image_here, session, phases)
     image, observed = pruning.run(locked=locked, fresh=fresh)
     return Part(image, observed, weights)
+
+
+def _prefetched(
+    plan: Plan, platform: Platform, part: Part, session: Session, phases: Phases, *, locked: bool, fresh: bool
+) -> Part:
+    """The same image; layers that nodes may read lazily have first what its start reads."""
+    golden = plan.proof.value
+    if plan.compression.value != Compression.ESTARGZ or golden is None:
+        return part
+    from lightship.prefetching import Prefetching  # brings HTTP and the engines, as above
+
+    bring_layers(part.image.layers, session)  # they are written anew
+    prefetching = Prefetching(plan, platform, part.locked, golden, session, phases)
+    image, told = prefetching.run(part.image, locked=locked, fresh=fresh)
+    return replace(part, image=image, locked=told)
 
 
 def _removed(plan: Plan, fitting: Locked, session: Session) -> tuple[Removed, ...]:

@@ -25,6 +25,7 @@ from lightship.lock import (
     Lock,
     LockedConversion,
     LockedWheel,
+    Prefetched,
     Pruned,
     RequirementsSource,
     Target,
@@ -126,9 +127,10 @@ def bring_up_to_date(
             resolved = _resolve(plan, target, session, None if upgrade else preferred, builder)
             base = future.result()
     inputs = Inputs(requirements=_requirements_input(plan, target, session), base=base_input)
-    pruned = old.pruned if old else None  # it has inputs of its own, which say whether it still holds
+    # Both have inputs of their own, which say whether they still hold.
+    pruned, prefetched = (old.pruned, old.prefetched) if old else (None, None)
     wheels, conversion = resolved
-    new = Lock(target, inputs, base.to_dict(), wheels, pruned=pruned, conversion=conversion)
+    new = Lock(target, inputs, base.to_dict(), wheels, pruned=pruned, prefetched=prefetched, conversion=conversion)
     write_lock(path, new)
     return Locked(new, base, differences(old, new) if old else (f"{path.name} written",))
 
@@ -284,6 +286,13 @@ def replace_base(locked: Locked, plan: Plan, platform: Platform, session: Sessio
 def replace_pruned(locked: Locked, plan: Plan, platform: Platform, pruned: Pruned) -> Locked:
     """Write down what an observed run did without."""
     new = msgspec.structs.replace(locked.lock, pruned=pruned)
+    write_lock(lock_path(plan, platform), new)
+    return Locked(new, locked.base, (*locked.changes, *differences(locked.lock, new)))
+
+
+def replace_prefetched(locked: Locked, plan: Plan, platform: Platform, prefetched: Prefetched) -> Locked:
+    """Write down what an observed start read."""
+    new = msgspec.structs.replace(locked.lock, prefetched=prefetched)
     write_lock(lock_path(plan, platform), new)
     return Locked(new, locked.base, (*locked.changes, *differences(locked.lock, new)))
 

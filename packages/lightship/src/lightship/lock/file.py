@@ -100,6 +100,18 @@ class Pruned(_Table, frozen=True):
     kept: dict[Name, tuple[str, ...]] = {}
 
 
+class Prefetched(_Table, frozen=True):
+    """What the start of the image reads: what a node that pulls lazily fetches first.
+
+    Attributes:
+        inputs: Digest of what the start was observed with; with another one it is observed anew.
+        files: Names by folder, as a container sees them, without the first slash.
+    """
+
+    inputs: str
+    files: dict[str, tuple[str, ...]] = {}
+
+
 class LockedConversion(_Table, frozen=True):
     """What converts the model into the one that is served, and what the image saves by that.
 
@@ -130,6 +142,7 @@ class Lock(_Table, frozen=True):
     wheels: tuple[LockedWheel, ...] = msgspec.field(name="wheel", default=())
     weights: tuple[LockedWeights, ...] = ()
     pruned: Pruned | None = None
+    prefetched: Prefetched | None = None
     conversion: LockedConversion | None = None
     version: int = VERSION
 
@@ -216,6 +229,8 @@ def render(lock: Lock) -> str:
             "dropped": dict(sorted(pruned.dropped.items())),
             "kept": {name: sorted(files) for name, files in sorted(pruned.kept.items())},
         }
+    if prefetched := lock.prefetched:
+        table["prefetched"] = {"inputs": prefetched.inputs, "files": prefetched.files}
     if conversion := lock.conversion:
         table["conversion"] = {
             "dropped": {name: list(sizes) for name, sizes in sorted(conversion.dropped.items())},
@@ -252,6 +267,8 @@ def differences(old: Lock | None, new: Lock) -> tuple[str, ...]:
         dropped, partly = len(new.pruned.dropped), len(new.pruned.kept)
         counts = f"of {len(new.wheels)} distributions {dropped} are left out and {partly} kept in part"
         lines.append(f"pruned: observed anew ({new.pruned.level}); {counts}")
+    if new.prefetched and new.prefetched != old.prefetched:
+        lines.append(f"prefetched: observed anew; {sum(map(len, new.prefetched.files.values()))} files")
     return tuple(lines)
 
 

@@ -30,7 +30,7 @@ def observe(
     """Run the image until it has given the golden answer, and stop it.
 
     Args:
-        folder: The folder of the image that is watched, such as `opt/lightship`.
+        folder: The folder of the image that is watched, such as `opt/lightship`; "" is all of it.
 
     Returns: the unpacked image, and every file below `folder` that was opened, by its path in the image.
 
@@ -51,4 +51,4 @@ def observe(
     finally:
         if held:
             held.close()
-    return root, frozenset(f"{folder}/{path}" for path in opened.paths)
+    return root, frozenset(f"{folder}/{path}".lstrip("/") for path in opened.paths)

@@ -56,11 +56,11 @@ test: $(VENV)/.dev models  ## Run all tests but the slow ones
 	$(BIN)/python -m pytest -n auto -m "not slow" $(PYTEST_ARGS)
 
 .PHONY: test-engines
-test-engines: $(VENV)/.dev  ## Run the engines' tests with PyTorch, transformers, XGBoost and CatBoost (2 GB more, in .venv-engines)
+test-engines: $(VENV)/.dev  ## Run the engines' tests with PyTorch, transformers, language models, XGBoost and CatBoost (2 GB more, in .venv-engines)
 	test -x .venv-engines/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-engines
 	$(UV) pip install --quiet --python .venv-engines/bin/python -r requirements/engines.in
 	PYTHONPATH=packages/lightship/src:packages/lightship-runtime/src \
-		.venv-engines/bin/python -m pytest tests/runtime/test_engine_*.py $(PYTEST_ARGS)
+		.venv-engines/bin/python -m pytest tests/runtime/test_engine_*.py tests/runtime/test_llm_engines.py $(PYTEST_ARGS)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.dev models  ## Run the tests that take minutes

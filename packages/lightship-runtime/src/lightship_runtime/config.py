@@ -28,6 +28,8 @@ EngineName = Literal[
     "torch",
     "transformers",
     "sentence-transformers",
+    "onnxruntime-genai",
+    "transformers-generation",
     "llamacpp",
     "python",
 ]
@@ -44,7 +46,7 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     Attributes:
         path: The file or folder, relative to the app's directory.
         format: The format's name: joblib, pickle, skops, onnx, xgboost, lightgbm, catboost, torchscript, pt2,
-            safetensors, huggingface, python.
+            safetensors, huggingface, onnx-genai, gguf, python.
         engine: Which library runs it.
         sha256: Of the file, in hex, recorded when the image was built. A pickle-based file is loaded only if it is
             this one; other formats may go without.
@@ -55,6 +57,8 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
             own configuration says it.
         network: For safetensors files, which hold weights alone: what builds the network, `file.py:name`, a class or
             function without arguments.
+        context: For language models: the tokens that prompt and answer may have together, at most the model's own;
+            None lets the engine decide.
         input_dtype: For TorchScript and safetensors files, which do not say it: the type of their input tensors.
         input_shape: For the same: the lengths of one instance's tensor, -1 where any will do; None where unknown.
     """
@@ -67,6 +71,7 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     trusted_types: tuple[str, ...] = ()
     task: str | None = None
     network: Annotated[str, msgspec.Meta(pattern=r"^[^:]+\.py:[A-Za-z_]\w*$", max_length=300)] | None = None
+    context: Annotated[int, msgspec.Meta(ge=16, le=1 << 24)] | None = None
     input_dtype: Datatype = "float32"
     input_shape: tuple[Annotated[int, msgspec.Meta(ge=-1, le=1 << 31)], ...] | None = None
 

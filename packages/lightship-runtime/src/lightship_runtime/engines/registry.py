@@ -17,6 +17,8 @@ _CLASSES = {
     "torch": "torch.TorchEngine",
     "transformers": "transformers.TransformersEngine",
     "sentence-transformers": "sentence_transformers.SentenceTransformersEngine",
+    "onnxruntime-genai": "onnxruntime_genai.OnnxGenAiEngine",
+    "transformers-generation": "transformers_generation.TransformersGenerationEngine",
     "python": "python.PythonEngine",
 }
 

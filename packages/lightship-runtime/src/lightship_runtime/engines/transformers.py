@@ -65,7 +65,7 @@ class TransformersEngine(Engine):
                 f"{', '.join(sorted(TASKS))}.",
                 hint="Say the task, or serve the model with a Python file that has load() and predict().",
             )
-        _check(source)
+        check_folder(source)
         made = pipeline(
             name,
             model=str(source.path),
@@ -110,7 +110,7 @@ def _task_of(source: ModelSource) -> str | None:
     return None
 
 
-def _check(source: ModelSource) -> None:
+def check_folder(source: ModelSource) -> None:
     """Refuse what runs code of the folder's author, unless it is trusted; then name it."""
     # Where one of these is there, transformers takes it before any other.
     pickled = not any(

@@ -306,11 +306,17 @@ class Dispatcher:
                 pending.call = _SENT
 
     def _sent_ahead(self) -> bool:
-        """Whether the next batch is sent to a busy worker: where it cannot become any larger, and takes no time.
+        """Whether the next batch is sent to a busy worker: where it cannot become any larger, and work is short.
 
-        A text may take minutes, in which any other worker may become free.
+        It could not be given to another worker that becomes free, nor taken back when its client goes away. So work
+        that is long (texts and streams may take minutes) waits here, and so does, with several workers, a call that
+        would go alone: of such calls any may be much longer than usual, and hold up the one behind it.
         """
-        return self.waiting >= self._size.limit and self._queue[0].protocol not in GENERATING
+        limit = self._size.limit
+        if self.waiting < limit or not self._size.short or (limit == 1 and len(self.links) > 1):
+            return False
+        first = self._queue[0]
+        return first.part is None and first.protocol not in GENERATING
 
     def _take(self) -> list[Pending]:
         """The next batch: a stream alone, else as many calls as can be done in good time."""

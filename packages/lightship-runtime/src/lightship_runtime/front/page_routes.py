@@ -34,8 +34,8 @@ class Pages:
         is_open = self._config.pages_open
         paths = ("/", "/docs", "/assets/*")
         return [
-            *(Route(("GET",), path, self._answer, open=is_open, quiet=False) for path in paths),
-            Route(("GET",), DESCRIPTION, self._answer),
+            *(Route(("GET",), path, self._answer, open=is_open, typed=True, quiet=False) for path in paths),
+            Route(("GET",), DESCRIPTION, self._answer, typed=True),
         ]
 
     def _answer(self, request: Request) -> None:

@@ -3,9 +3,11 @@
 import http.client
 import json
 import os
+import re
 import signal
 import threading
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,11 @@ def test_several_workers_share_one_model(start: Any, app: Path) -> None:
     workers = {content["predictions"][0][1] for _, content in answers}
     assert len(loaders) == 1
     assert len(workers) == 3
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=60) as response:
+        counts = re.findall(r'^lightship_worker_batches_total{pid="(\d+)"} (\d+)$', response.read().decode(), re.M)
+    batches = {int(pid): int(count) for pid, count in counts}
+    assert batches.keys() == workers
+    assert sum(batches.values()) == 12
     assert len([event for event in server.events if event["event"] == "load"]) == 1
 
 

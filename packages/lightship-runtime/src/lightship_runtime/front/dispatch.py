@@ -64,10 +64,11 @@ class Pending:
 
 
 class Link(asyncio.Protocol):
-    """The connection to one worker."""
+    """The connection to one worker, and how many batches it has `answered`."""
 
     def __init__(self, dispatcher: Dispatcher, pid: int, slots: int) -> None:
         self.pid = pid
+        self.answered = 0
         self.works: dict[int, list[Pending]] = {}
         self.began: dict[int, float] = {}
         self.slots = slots
@@ -237,6 +238,7 @@ class Dispatcher:
         for number, next_began in link.began.items():  # the next one has been waiting for this one
             link.began[number] = max(next_began, time.monotonic())
             break
+        link.answered += 1
         if done.generated is not None:
             self._observer.generated(pendings[0].protocol, pendings[0].waited, done.generated)
         self._pump()  # first, so that the worker goes on while the answers are written

@@ -115,6 +115,7 @@ class _Front:
         self._log.event("listening", port=config.port, seconds=self._since_start())
         clock = loop.create_task(self._clock())
         await self._stop.wait()
+        await self._linger()
         await asyncio.gather(self._drain(server), grpc.stop(config.grace))
         clock.cancel()
         if tracing is not None:
@@ -214,15 +215,19 @@ class _Front:
 
     # the end
 
-    async def _drain(self, server: Any) -> None:
+    async def _linger(self) -> None:
+        """Say that this is the end, and go on: balancers send new connections until they see readiness go off."""
         self._state.draining = True
         settings = self._settings
         settings.draining = True
         self._log.event("draining", connections=len(settings.connections))
         if not self._state.workers:
             self._dispatcher.fail_waiting()
-        if self._state.started:  # in full: a balancer sends new connections until it has seen readiness go off
+        if self._state.started:
             await self._until(_never, self._config.linger)
+
+    async def _drain(self, server: Any) -> None:
+        settings = self._settings
         drop_new_connections(self._listener)
         await asyncio.sleep(_HANDSHAKE if self._state.started else 0.0)
         await self._until(lambda: self._no_connection() and not has_waiting([self._listener]), _STRAGGLERS)

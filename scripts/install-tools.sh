@@ -10,7 +10,7 @@ programs=(  # program:package
 	docker-registry:docker-registry containerd:containerd ctr:containerd busybox:busybox-static
 	bwrap:bubblewrap unshare:util-linux setpriv:util-linux qemu-aarch64-static:qemu-user-static
 	gpg:gpg gpgv:gpgv mmdebstrap:mmdebstrap cc:gcc readelf:binutils
-	chromium:chromium wrk:wrk
+	chromium:chromium
 )
 missing=()
 for entry in "${programs[@]}"; do

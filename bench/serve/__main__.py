@@ -1,7 +1,7 @@
 """`make bench-serve`: servers side by side in one run, same model, same cores.
 
 Parts (--only):
-    throughput  requests per second and latency under wrk, LogisticRegression and RandomForest(100)
+    throughput  requests per second and latency under load, LogisticRegression and RandomForest(100)
     cold        process start to first correct answer
     memory      a model of 1 GB with one and with four workers
     overload    three times the load that saturates ours
@@ -79,8 +79,7 @@ def _memory(options: Options, place: Place) -> object:
 
 
 def _overload(options: Options, place: Place) -> object:
-    model = train("logistic", place.scratch / "overload", environment("lightship", place.cache))
-    return overload.run(options.ours(), model, place, seconds=options.seconds)
+    return overload.run("lightship", place, seconds=options.seconds)
 
 
 def _restarts(options: Options, place: Place) -> object:
@@ -117,14 +116,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="5 for throughput, 10 for cold starts")
     parser.add_argument("--seconds", type=float, default=10, help="of each load; overload takes six times as long")
     parser.add_argument("--workers", type=int, help="of our server")
-    parser.add_argument("--megabytes", type=int, default=1024, help="of the large model")
+    parser.add_argument("--megabytes", type=int, default=1000, help="of the large model")
     parser.add_argument("--restarts", type=int, default=200)
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "bench-serve", help="for the environments")
     parser.add_argument("--busy", action="store_true", help="measure on a busy machine all the same")
     parser.add_argument("--json", type=Path, help="write all figures to this file too")
     given = parser.parse_args()
-    if shutil.which("wrk") is None:
-        raise SystemExit("wrk is not installed (scripts/install-tools.sh)")
+    if shutil.which("cc") is None:
+        raise SystemExit("there is no C compiler, which the load generator needs")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # every start would compile anew
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # by way of every `with`, which ends the servers
     options = Options(given.peers, given.rounds, given.seconds, given.workers, given.megabytes, given.restarts)

@@ -6,16 +6,24 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.apps import ROOT
 from bench.serve.environments import PEERS, environment
-from bench.serve.models import ROW, Model
+from bench.serve.models import Model
 from bench.serve.server import Question, Server, free_port
 
 RUNTIME = ROOT / "packages" / "lightship-runtime" / "src"
+
+
+_ENGINES = {  # format and engine, by the file's name
+    ".joblib": ("joblib", "sklearn"),
+    ".onnx": ("onnx", "onnxruntime"),
+    ".py": ("python", "python"),
+    ".safetensors": ("safetensors", "torch"),
+}
 
 
 @dataclass(frozen=True)
@@ -50,17 +58,23 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Lightship:
-    """Our server; `settings` are fields of serve.json."""
+    """Our server.
+
+    Attributes:
+        settings: Fields of serve.json.
+        questions: Instead of the model's own.
+        port: Instead of a free one.
+    """
 
     settings: Mapping[str, object] = field(default_factory=dict)
-    question: Question | None = None
+    questions: Sequence[Question] = ()
+    port: int | None = None
 
     def __call__(self, python: Path, model: Model, place: Place) -> Server:
-        folder, port = place.fresh("lightship"), free_port()
+        folder, port = place.fresh("lightship"), self.port or free_port()
         name = f"model{model.path.suffix}"
         os.link(model.path, folder / name)
-        engine = {".joblib": "sklearn", ".onnx": "onnxruntime"}.get(model.path.suffix, "torch")
-        kind = {".joblib": "joblib", ".onnx": "onnx"}.get(model.path.suffix, "safetensors")
+        kind, engine = _ENGINES[model.path.suffix]
         with model.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         described = {"path": name, "format": kind, "engine": engine, "sha256": digest}
@@ -73,9 +87,16 @@ class Lightship:
         path.parent.mkdir()
         path.write_text(json.dumps(config))
         environ = {"LIGHTSHIP_CONFIG": str(path), "PYTHONPATH": str(RUNTIME)}
-        question = self.question or Question("/predict", json.dumps(ROW), f"[{model.label}]")
+        questions = self.questions or _questions(
+            model, lambda row, label: Question("/predict", json.dumps(row), f'{{"predictions":[{label}]}}')
+        )
         command = [str(python), "-m", "lightship_runtime"]
-        return Server(command, port, question, environ=environ, cwd=folder, log=folder / "log")
+        return Server(command, port, questions, environ=environ, cwd=folder, log=folder / "log")
+
+
+def _questions(model: Model, ask: Callable[[list[float], int], Question]) -> list[Question]:
+    """One for each answer that is known, so that no two requests in a row are the same, and answers differ."""
+    return [ask(row, label) for row, label in model.answers]
 
 
 def _fastapi(python: Path, model: Model, place: Place) -> Server:
@@ -85,12 +106,17 @@ def _fastapi(python: Path, model: Model, place: Place) -> Server:
     (folder / "models").mkdir()
     os.link(model.path, folder / "models" / "model.joblib")
     command = [str(python.with_name("uvicorn")), "serve:app", "--host", "127.0.0.1", "--port", str(port)]
-    question = Question("/predict", json.dumps(ROW), f'{{"prediction":[{model.label}]}}')
-    return Server(command, port, question, environ={}, cwd=folder, log=folder / "log")
+    questions = _questions(
+        model, lambda row, label: Question("/predict", json.dumps(row), f'{{"prediction":[{label}]}}')
+    )
+    return Server(command, port, questions, environ={}, cwd=folder, log=folder / "log")
 
 
-def _features(model: Model) -> Question:
-    return Question("/predict", json.dumps({"features": ROW}), f'{{"prediction":{model.label}}}')
+def _features(model: Model) -> list[Question]:
+    return _questions(
+        model,
+        lambda row, label: Question("/predict", json.dumps({"features": row}), f'{{"prediction":{label}}}'),
+    )
 
 
 def _litserve(python: Path, model: Model, place: Place) -> Server:
@@ -108,10 +134,12 @@ def _bentoml(python: Path, model: Model, place: Place) -> Server:
         "BENTOML_HOME": str(folder / "home"),
         "BENTOML_DO_NOT_TRACK": "True",
     }
-    question = Question("/predict", json.dumps({"features": [ROW]}), f"[{model.label}]")
+    questions = _questions(
+        model, lambda row, label: Question("/predict", json.dumps({"features": [row]}), f"[{label}]")
+    )
     serve = [str(python.with_name("bentoml")), "serve", "service:Model"]
     command = [*serve, "--host", "127.0.0.1", "--port", str(port)]
-    return Server(command, port, question, environ=environ, cwd=folder, log=folder / "log")
+    return Server(command, port, questions, environ=environ, cwd=folder, log=folder / "log")
 
 
 def _mlserver(python: Path, model: Model, place: Place) -> Server:
@@ -134,10 +162,14 @@ def _mlserver(python: Path, model: Model, place: Place) -> Server:
     }
     (folder / "settings.json").write_text(json.dumps(settings))
     (folder / "model-settings.json").write_text(json.dumps(described))
-    tensor = {"name": "features", "shape": [1, len(ROW)], "datatype": "FP64", "data": [ROW]}
-    question = Question("/v2/models/model/infer", json.dumps({"inputs": [tensor]}), f'"data":[{model.label}]')
+
+    def ask(row: list[float], label: int) -> Question:
+        tensor = {"name": "features", "shape": [1, len(row)], "datatype": "FP64", "data": [row]}
+        body = json.dumps({"inputs": [tensor]})
+        return Question("/v2/models/model/infer", body, f'"data":[{label}]', whole=False)  # each has an id of its own
+
     command = [str(python.with_name("mlserver")), "start", "."]
-    return Server(command, port, question, environ={}, cwd=folder, log=folder / "log")
+    return Server(command, port, _questions(model, ask), environ={}, cwd=folder, log=folder / "log")
 
 
 def _ray(python: Path, model: Model, place: Place) -> Server:

@@ -21,7 +21,8 @@ model = {
     "forest": RandomForestClassifier(n_estimators=100, random_state=0),
 }[kind].fit(*load_iris(return_X_y=True))
 joblib.dump(model, path)
-print(int(model.predict([row])[0]))
+rows = [row, *load_iris().data.tolist()]
+print(json.dumps([[row, int(label)] for row, label in zip(rows, model.predict(rows))]))
 """
 
 _CONVERT = """
@@ -36,22 +37,13 @@ open(sys.argv[2], "wb").write(converted.SerializeToString())
 """
 
 
-_ANSWER = """
-import json, sys
-import joblib
-from sklearn.datasets import load_iris
-rows = load_iris().data
-print(json.dumps([rows.tolist(), joblib.load(sys.argv[1]).predict(rows).tolist()]))
-"""
-
-
 @dataclass(frozen=True)
 class Model:
-    """A file and what the library itself answers to `ROW`."""
+    """A file, and what the library itself answers: to `ROW`, and to every row of iris."""
 
     name: str
     path: Path
-    label: int
+    answers: tuple[tuple[list[float], int], ...] = ()
 
 
 def train(kind: str, directory: Path, python: Path) -> Model:
@@ -59,8 +51,8 @@ def train(kind: str, directory: Path, python: Path) -> Model:
     path = directory / kind / "model.joblib"
     path.parent.mkdir(parents=True)
     command = [str(python), "-c", _TRAIN, kind, str(path), json.dumps(ROW)]
-    label = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return Model(kind, path, label)
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return Model(kind, path, tuple((row, label) for row, label in json.loads(printed)))
 
 
 def convert(model: Model, python: Path) -> Model:
@@ -68,11 +60,4 @@ def convert(model: Model, python: Path) -> Model:
     path = model.path.parent.with_name(f"{model.name}-onnx") / "model.onnx"
     path.parent.mkdir()
     subprocess.run([str(python), "-c", _CONVERT, str(model.path), str(path)], check=True)
-    return Model(f"{model.name}-onnx", path, model.label)
-
-
-def answers(model: Model, python: Path) -> list[tuple[list[float], int]]:
-    """Every row of iris, and what the library itself answers."""
-    command = [str(python), "-c", _ANSWER, str(model.path)]
-    rows, labels = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return list(zip(rows, labels, strict=True))
+    return Model(f"{model.name}-onnx", path, model.answers)

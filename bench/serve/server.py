@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import random
 import secrets
 import signal
 import socket
@@ -14,50 +16,54 @@ from dataclasses import dataclass
 from pathlib import Path
 
 POLL = 0.005  # seconds between two attempts
+_KEPT = range(20_000, 32_000)  # below those that Linux gives to clients (ip_local_port_range)
 PATIENCE = 120  # seconds until a server that does not answer is given up
 _MARK = "BENCH_SERVE_RUN"  # this variable, inherited, tells which processes belong to a server
 
 
 @dataclass(frozen=True)
 class Question:
-    """A request and what its answer must contain.
+    """A request and its right answer.
 
     Attributes:
         path: The URL's path.
         body: JSON.
-        expected: A piece of the answer that only the right answer has.
+        expected: The answer's body, to the byte.
+        whole: False where the body has parts that differ each time: `expected` is then the rest of it, which only the
+            right answer has.
     """
 
     path: str
     body: str
     expected: str
+    whole: bool = True
 
-    def encode(self) -> bytes:
-        """The whole HTTP request; the connection ends after it."""
-        body = self.body.encode()
-        return (
-            f"POST {self.path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        ).encode() + body
+    def is_right(self, body: bytes) -> bool:
+        """Whether this is the right answer's body."""
+        expected = self.expected.encode()
+        return body == expected if self.whole else expected in body
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+def free_port(*, kept: bool = False) -> int:
+    """A port of loopback that nobody listens on; one that is `kept` is never given to a client's connection."""
+    for port in random.sample(_KEPT, len(_KEPT)) if kept else ():
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
 def ask(port: int, question: Question, timeout: float = 10) -> bool:
     """Whether the answer on a new connection has status 200 and is right."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout) as connection:
-            connection.sendall(question.encode())
-            answer = b""
-            while piece := connection.recv(65536):
-                answer += piece
-    except OSError:
+        connection.request("POST", question.path, question.body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        return question.is_right(response.read()) and response.status == 200
+    except (OSError, http.client.HTTPException):
         return False
-    return answer.startswith(b"HTTP/1.1 200") and question.expected.encode() in answer
+    finally:
+        connection.close()
 
 
 class Server:
@@ -67,14 +73,14 @@ class Server:
         self,
         command: Sequence[str],
         port: int,
-        question: Question,
+        questions: Sequence[Question],
         *,
         environ: Mapping[str, str],
         cwd: Path,
         log: Path,
     ) -> None:
         self.port = port
-        self.question = question
+        self.questions = questions
         self._log = log
         self._mark = secrets.token_hex(8)
         with log.open("wb") as file:
@@ -89,6 +95,11 @@ class Server:
                 start_new_session=True,
             )
 
+    @property
+    def question(self) -> Question:
+        """The first of its questions."""
+        return self.questions[0]
+
     def wait(self) -> float:
         """Seconds from the process's start to its first correct answer."""
         while time.monotonic() - self.started < PATIENCE:
@@ -97,9 +108,13 @@ class Server:
             if self.process.poll() is not None:
                 break
             time.sleep(POLL)
+        raise self.gave_up()
+
+    def gave_up(self) -> SystemExit:
+        """Stop it; the end of the benchmark, with what the server has said."""
         said = self._log.read_text(errors="replace")[-4000:]
         self.stop()
-        raise SystemExit(f"{self.process.args!r} did not answer correctly:\n{said}")
+        return SystemExit(f"{self.process.args!r} did not answer correctly:\n{said}")
 
     def pids(self) -> list[int]:
         """All processes that belong to this server, orphans too."""

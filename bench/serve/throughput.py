@@ -1,33 +1,21 @@
-"""Throughput and latency under wrk: at 32 connections, and at one. Every answer is checked."""
+"""Throughput and latency of a closed loop: 32 connections, and one, that ask again as soon as they are answered.
+
+Bodies differ from one request to the next, and every answer is compared with what the library itself answers to it.
+"""
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import msgspec
 
 from bench.serve.contestants import Contestant, Place
+from bench.serve.load import Generator, Outcome
 from bench.serve.models import Model
 from bench.serve.server import Server
 
 CONNECTIONS = 32
 _WARM_UP = 2  # seconds
-
-
-class Load(msgspec.Struct, frozen=True):
-    """What one run of wrk found: `wrong` answers, `broken` connections, latencies in seconds."""
-
-    requests: int
-    seconds: float
-    wrong: int
-    broken: int
-    p50: float
-    p99: float
 
 
 @dataclass(frozen=True)
@@ -41,47 +29,34 @@ class Figures:
     alone_p99: float
 
 
-def wrk(server: Server, connections: int, seconds: float) -> Load:
-    """Load a server with closed-loop connections; a wrong answer ends the benchmark."""
-    question = server.question
-    script = Path(__file__).with_name("closed.lua")
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(script)]
-    environ = {**os.environ, "BENCH_BODY": question.body, "BENCH_EXPECTED": question.expected}
-    output = subprocess.run(
-        [*command, f"http://127.0.0.1:{server.port}{question.path}"],
-        env=environ,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    found = next((line[5:] for line in output.splitlines() if line.startswith("JSON ")), None)
-    if found is None:
-        raise SystemExit(f"wrk printed no figures:\n{output}")
-    load = msgspec.json.decode(found, type=Load)
-    if load.wrong or load.broken or not load.requests:
+def _load(generator: Generator, server: Server, connections: int, seconds: float) -> Outcome:
+    """Load a server with connections that ask again at once; a wrong answer ends the benchmark."""
+    found = generator.run(server.port, rate=None, seconds=seconds, connections=connections)
+    if not found.clean or found.refused or not found.accepted:
         raise SystemExit(f"{server.process.args!r}: not every answer was right: {found}")
-    return load
+    return found
 
 
 def measure(
     contestants: Sequence[Contestant], model: Model, place: Place, *, rounds: int, seconds: float
 ) -> dict[str, Figures]:
     """Each server is started anew in each round, alone, in an order that alternates."""
-    many: dict[str, list[Load]] = {contestant.name: [] for contestant in contestants}
-    one: dict[str, list[Load]] = {contestant.name: [] for contestant in contestants}
+    many: dict[str, list[Outcome]] = {contestant.name: [] for contestant in contestants}
+    one: dict[str, list[Outcome]] = {contestant.name: [] for contestant in contestants}
     for turn in range(rounds):
         for contestant in contestants[:: -1 if turn % 2 else 1]:
             with contestant.run(model, place) as server:
                 server.wait()
-                wrk(server, CONNECTIONS, _WARM_UP)
-                many[contestant.name].append(wrk(server, CONNECTIONS, seconds))
-                one[contestant.name].append(wrk(server, 1, seconds))
+                generator = Generator(place.fresh("generator"), server.questions)
+                _load(generator, server, CONNECTIONS, _WARM_UP)
+                many[contestant.name].append(_load(generator, server, CONNECTIONS, seconds))
+                one[contestant.name].append(_load(generator, server, 1, seconds))
     return {name: _figures(many[name], one[name]) for name in many}
 
 
-def _figures(many: Sequence[Load], one: Sequence[Load]) -> Figures:
+def _figures(many: Sequence[Outcome], one: Sequence[Outcome]) -> Figures:
     return Figures(
-        rate=statistics.median(load.requests / load.seconds for load in many),
+        rate=statistics.median(load.accepted / load.seconds for load in many),
         p50=statistics.median(load.p50 for load in many),
         p99=statistics.median(load.p99 for load in many),
         alone_p50=statistics.median(load.p50 for load in one),

@@ -1,5 +1,6 @@
 """Who may ask: API keys, origins, TLS; with a real server."""
 
+import base64
 import http.client
 import json
 import ssl
@@ -90,6 +91,67 @@ def test_probes_need_none_and_tell_nothing(guarded: Any, path: str) -> None:
 def test_a_key_opens(guarded: Any, headers: dict[str, str]) -> None:
     assert _ask(guarded.port, "POST", "/predict", headers, ROW)[0] == 200
     assert _ask(guarded.port, "GET", "/metrics", headers)[0] == 200
+
+
+def _basic(password: str, name: str = "anybody") -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/assets/try.js", "/openapi.json"])
+def test_a_browser_prompts_for_the_key_of_a_page(guarded: Any, path: str) -> None:
+    status, headers, _ = _ask(guarded.port, "GET", path, {})
+    assert (status, [value.split()[0] for value in headers.get_all("www-authenticate")]) == (401, ["Bearer", "Basic"])
+    assert _ask(guarded.port, "GET", path, _basic(KEY))[0] == 200
+    for wrong in (
+        _basic(KEY + " "),
+        _basic(""),
+        _basic(KEY, "a:b"),
+        {"Authorization": "Basic !"},
+        {"Authorization": "Basic"},
+    ):
+        assert _ask(guarded.port, "GET", path, wrong)[0] == 401
+    status, headers, _ = _ask(guarded.port, "GET", path, {"X-Lightship-Page": "1"})  # the page itself: no prompt
+    assert (status, headers.get_all("www-authenticate")) == (401, ['Bearer realm="lightship"'])
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/model/infer", "/metrics", "/nowhere"])
+def test_what_a_browser_sends_by_itself_is_taken_from_our_pages_only(guarded: Any, path: str) -> None:
+    for method in ("GET", "POST"):
+        status, headers, _ = _ask(guarded.port, method, path, _basic(KEY), ROW)
+        assert (status, headers.get_all("www-authenticate")) == (401, ['Bearer realm="lightship"'])
+        assert _ask(guarded.port, method, path, {**_basic(KEY), "X-Lightship-Page": "1"}, ROW)[0] != 401
+        assert _ask(guarded.port, method, path, {**_basic("wrong-key"), "X-Lightship-Page": "1"}, ROW)[0] == 401
+
+
+def test_no_other_site_may_add_the_header_of_our_pages(guarded: Any) -> None:
+    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    _, headers, _ = _ask(
+        guarded.port, "OPTIONS", "/predict", {**asked, "Access-Control-Request-Headers": "x-lightship-page"}
+    )
+    assert "x-lightship-page" not in headers["access-control-allow-headers"]
+    assert "*" not in headers["access-control-allow-headers"]
+
+
+@pytest.mark.tool("chromium")
+def test_the_page_is_used_with_a_key_that_is_typed_once(guarded: Any) -> None:
+    from page_site import chromium
+    from playwright.sync_api import Error, expect
+
+    expect.set_options(timeout=30_000)  # milliseconds; generous, because the machine may be busy with other tests
+    with chromium() as browser:
+        with pytest.raises(Error, match="AUTH"):  # prompted, and nothing is typed
+            browser.new_page().goto(f"http://127.0.0.1:{guarded.port}/")
+        page = browser.new_page(http_credentials={"username": "me", "password": KEY})  # what is typed into the prompt
+        page.goto(f"http://127.0.0.1:{guarded.port}/")
+        expect(page.get_by_role("status")).to_have_text("Ready")
+        page.get_by_role("tab", name="JSON").first.click()
+        page.locator("#json").fill(ROW)
+        page.get_by_role("button", name="Predict").click()
+        expect(page.locator("#answer-result")).to_contain_text("setosa")
+        expect(page.locator("#code-curl")).to_contain_text("$API_KEY")
+        assert KEY not in page.content()
+        page.get_by_role("link", name="openapi.json").first.click()
+        expect(page.locator("body")).to_contain_text('"openapi"')
 
 
 def test_a_page_of_an_allowed_origin_may_read_answers_and_no_other(guarded: Any) -> None:

@@ -120,6 +120,44 @@ def test_a_client_that_asks_first_is_told_to_go_on(wire: socket.socket) -> None:
     assert answer(wire)[0] == 200
 
 
+def test_a_client_that_asks_first_behind_other_requests_is_told_after_their_answers(wire: socket.socket) -> None:
+    asking = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 17\r\nExpect: 100-continue\r\n\r\n"
+    wire.sendall(ASK + ASK + asking)
+    received = b""
+    while not received.endswith(b"HTTP/1.1 100 Continue\r\n\r\n"):
+        received += (data := wire.recv(65536))
+        assert data, received
+    assert [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]] == [200, 200, 100]
+    wire.sendall(ROW + asking)  # and another one, whose head comes with the body before it
+    received = b""
+    while not received.endswith(b"HTTP/1.1 100 Continue\r\n\r\n"):
+        received += (data := wire.recv(65536))
+        assert data, received
+    assert [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]] == [200, 100]
+    wire.sendall(ROW)
+    assert answer(wire)[0] == 200
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_nobody_is_told_to_go_on_who_has_gone_on_or_does_not_know_the_word(
+    wire: socket.socket, version: bytes
+) -> None:
+    head = b"POST /predict HTTP/%s\r\nHost: x\r\nContent-Length: 17\r\nExpect: 100-continue\r\n" % version
+    wire.sendall(ASK + head + b"Connection: close\r\n\r\n" + ROW[: 1 if version == b"1.1" else 0])
+    assert answer(wire)[0] == 200
+    wire.sendall(ROW[1 if version == b"1.1" else 0 :])
+    assert everything(wire).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_behind_another_request_must_come_in_time(start: Any, iris_app: Path, iris_config: Any) -> None:
+    server = start(iris_app, {**iris_config, "body_timeout": 0.5, "head_timeout": 0.5}).ready()
+    for unfinished in (ASK[:-1], ASK[:30]):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as wire:
+            wire.sendall(ASK + unfinished)
+            received = everything(wire)
+        assert [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]] == [200, 408]
+
+
 def test_head_has_the_headers_of_get_and_no_body(wire: socket.socket) -> None:
     wire.sendall(b"HEAD /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     received = everything(wire)

@@ -75,7 +75,7 @@ def test_a_slow_prediction_is_finished_and_health_says_draining(start: Any, tmp_
         "    return instances\n"
     )
     model = {"path": "model.py", "format": "python", "engine": "python"}
-    server = start(tmp_path, {"model": model, "linger": 30}).ready()
+    server = start(tmp_path, {"model": model, "linger": 600}).ready()
     slow = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     slow.request("POST", "/predict", b"[1]", HEADERS)
     while not (tmp_path / "running").exists():
@@ -89,7 +89,30 @@ def test_a_slow_prediction_is_finished_and_health_says_draining(start: Any, tmp_
     assert (response.status, response.getheader("connection")) == (200, "close")
     assert json.loads(response.read()) == {"predictions": [[1]]}
     slow.close()
+    server.process.send_signal(signal.SIGTERM)  # the second one: no more waiting
     assert server.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("kind", ["model", "application"])
+def test_it_lingers_in_full_though_no_connection_is_open(start: Any, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "model.py").write_text("def predict(instances): return instances\n")
+    (tmp_path / "web.py").write_text(
+        "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'[1]']\n"
+    )
+    model = {"path": "model.py", "format": "python", "engine": "python"}
+    config = {"model": model} if kind == "model" else {"app": "web:app"}
+    server = start(tmp_path, {**config, "linger": 3}).ready()
+    began = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    server.wait_for("draining")
+    time.sleep(0.2)  # as a balancer that has not asked for readiness since
+    late = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    late.request("POST", "/predict", b"[1]", HEADERS)
+    response = late.getresponse()
+    assert (response.status, response.getheader("connection")) == (200, "close")
+    late.close()
+    assert server.process.wait(60) == 0
+    assert time.monotonic() - began >= 3
 
 
 def test_a_prediction_that_never_ends_is_given_up_after_the_grace(start: Any, tmp_path: Path) -> None:
@@ -109,7 +132,7 @@ def test_a_prediction_that_never_ends_is_given_up_after_the_grace(start: Any, tm
 
 
 def test_idle_connections_do_not_delay_the_end(start: Any, iris_app: Path, iris_config: dict[str, Any]) -> None:
-    server = start(iris_app, iris_config).ready()
+    server = start(iris_app, {**iris_config, "linger": 0}).ready()
     with socket.create_connection(("127.0.0.1", server.port)) as idle:
         assert server.stop() == 0
         assert idle.recv(1) == b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -65,6 +66,32 @@ def test_the_page_is_there_before_the_model(loading: Any) -> None:
     loading.ready()
     status, _, body = got(loading, "/openapi.json")
     assert (status, json.loads(body)["info"]["title"]) == (200, "speller")
+
+
+@pytest.mark.parametrize("library", ["pyarrow", "numpy"])
+def test_only_formats_whose_library_is_there_are_promised(start: Any, tmp_path: Path, library: str) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(f"import sys\nsys.modules[{library!r}] = None\n")
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "model.py").write_text(
+        "kind = 'rows'\nfeatures = 2\ndef predict(instances): return [1] * len(instances)\n"
+    )
+    config = {"model": {"path": "model.py", "format": "python", "engine": "python"}}
+    forms = {"pyarrow": "application/vnd.apache.arrow.stream", "numpy": "application/x-npy"}
+    paths = os.pathsep.join(filter(None, [str(hidden), os.environ.get("PYTHONPATH")]))
+    for lacking, promised in (
+        ({}, set(forms.values())),
+        ({"PYTHONPATH": paths}, set(forms.values()) - {forms[library]}),
+    ):
+        server = start(app, config, **lacking).ready()
+        asked = json.loads(got(server, "/openapi.json")[2])["paths"]["/predict"]["post"]
+        taken = asked["requestBody"]["content"].keys()
+        assert taken & set(forms.values()) == promised
+        assert asked["responses"]["200"]["content"].keys() & set(forms.values()) == promised
+        status, _ = server.ask("POST", "/predict", b"?", forms[library])
+        assert status == (415 if lacking else 400)
 
 
 @pytest.mark.tool("chromium")

@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,20 @@ def _ask_by_grpc(served: Any) -> None:
     labels = result.as_numpy(metadata.outputs[0].name)
     assert [one.decode() for one in labels] == ["setosa", "virginica"]
     client.close()
+
+
+def test_grpc_lingers_as_http_does(start: Any, iris_app: Path, iris_config: dict[str, Any], tmp_path: Path) -> None:
+    shutil.copy(iris_app / "model.joblib", tmp_path)
+    server = start(tmp_path, {**iris_config, "name": "iris", "grpc_port": free_port(), "linger": 600}).ready()
+    server.process.send_signal(signal.SIGTERM)
+    server.wait_for("draining")
+    client = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{_grpc_port(server)}")
+    assert not client.is_server_ready()
+    tensor = tritonclient.grpc.InferInput("instances", list(ROWS.shape), "FP64")
+    tensor.set_data_from_numpy(ROWS)
+    assert client.infer("iris", [tensor]).get_response().outputs
+    client.close()
+    assert server.stop() == 0  # the second signal
 
 
 def test_another_models_name_is_not_found(served: Any) -> None:

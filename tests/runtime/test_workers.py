@@ -3,9 +3,11 @@
 import http.client
 import json
 import os
+import re
 import signal
 import threading
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ def predict(model, instances):
     if instances[0] == "sleep": time.sleep(3600)
     if "bad" in instances: raise ValueError("this one")
     if instances[0] == "wait": time.sleep(0.3)
+    if instances[0] == "short": time.sleep(0.02)
+    if instances[0] == "until": open("begun", "w").close()
+    while instances[0] == "until" and not os.path.exists("go"): time.sleep(0.02)
     return [[model[0], os.getpid(), len(instances)] for _ in instances]
 """
 MODEL = {"path": "model.py", "format": "python", "engine": "python"}
@@ -47,6 +52,11 @@ def test_several_workers_share_one_model(start: Any, app: Path) -> None:
     workers = {content["predictions"][0][1] for _, content in answers}
     assert len(loaders) == 1
     assert len(workers) == 3
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=60) as response:
+        counts = re.findall(r'^lightship_worker_batches_total{pid="(\d+)"} (\d+)$', response.read().decode(), re.M)
+    batches = {int(pid): int(count) for pid, count in counts}
+    assert batches.keys() == workers
+    assert sum(batches.values()) == 12
     assert len([event for event in server.events if event["event"] == "load"]) == 1
 
 
@@ -83,6 +93,26 @@ def test_a_request_that_takes_too_long_is_answered_with_504(start: Any, app: Pat
     assert server.predict(["sleep"]) == (504, {"error": "The answer took too long."})
     assert time.monotonic() - began < 30
     assert server.predict(["fine"])[0] == 200  # by the other one
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_nobody_waits_behind_a_slow_call_while_another_worker_is_idle(start: Any, app: Path, batch: int) -> None:
+    server = start(app, {"model": MODEL, "timeout": 20, "workers": 2, "batch": batch}).ready()
+    slow: list[Any] = []
+    first = ask(server, ["until"], slow)
+    while not (app / "begun").exists():
+        time.sleep(0.02)
+    answers: list[Any] = []
+    for _ in range(4):
+        threads = [ask(server, ["short"], answers) for _ in range(8)]
+        for thread in threads:
+            thread.join(60)
+    assert [status for status, _ in answers] == [200] * 32
+    assert len({content["predictions"][0][1] for _, content in answers}) == 1  # all by the other one
+    assert not slow
+    (app / "go").touch()
+    first.join(60)
+    assert slow[0][0] == 200
 
 
 def test_requests_that_wait_are_predicted_together_and_each_gets_its_own(start: Any, app: Path) -> None:

@@ -55,8 +55,8 @@ def proven(
         *,
         predict: str = ECHO_SETOSA,
         golden: object = None,
-        grace: float = 0.1,
-        **options: object,
+        options: RunOptions | None = RunOptions(grace=0.1),  # noqa: B008  # frozen
+        **others: object,
     ) -> Proof:
         layer = make_layer({"app/health": (b"ready", 0o644), "app/cgi-bin/predict": (predict.encode(), 0o755)})
         image = busybox_image(command=("sh", "-c", script))
@@ -65,7 +65,7 @@ def proven(
         if golden is not None:
             path = tmp_path / "golden.json"
             path.write_text(json.dumps(golden))
-        return prove(image, engine, session, golden=path, options=RunOptions(grace=grace), **options)  # type: ignore[arg-type]
+        return prove(image, engine, session, golden=path, options=options, **others)  # type: ignore[arg-type]
 
     return run
 
@@ -99,6 +99,14 @@ def test_without_a_golden_request_readiness_is_all(proven: Prove) -> None:
     proof = proven()
     proof.container.stop()
     assert (proof.golden, proof.answer, proof.seconds_to_answer) == (False, None, None)
+
+
+def test_a_server_that_only_proves_itself_is_told_not_to_linger(proven: Prove) -> None:
+    told = 'trap "exit 0" TERM; echo "linger: $LIGHTSHIP_LINGER."; (' + SERVE + ") & wait"
+    for options, words in ((None, "linger: 0."), (RunOptions(grace=0.1), "linger: .")):
+        proof = proven(told, options=options)
+        proof.container.stop()
+        assert words in proof.container.logs()
 
 
 def test_readiness_is_waited_for(proven: Prove) -> None:

@@ -103,8 +103,8 @@ class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         body_timeout: Seconds that a client may take to send its body; after it the answer is 408.
         heartbeat: Seconds of silence after which a stream of events gets a comment, so that no proxy closes it.
         pages: Whether there is a page to try the model in a browser, and a description of the API.
-        pages_open: Whether they are answered without an API key, which the page then asks for; the description of
-            the model's API is not.
+        pages_open: Whether the pages are answered without an API key, which they then ask for themselves; the
+            description of the model's API is not. Where not, the browser prompts for the key, as the password.
         cors: Origins whose pages may ask from a browser, such as https://example.org; "*" for all.
         access_log: Which requests are logged: all, those that ended with a 5xx status, or none.
         metrics_open: Whether /metrics is answered without an API key.

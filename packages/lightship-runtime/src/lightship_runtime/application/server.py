@@ -148,7 +148,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drain.active = True
         self._log.event("draining", connections=len(self.server_state.connections))
-        await self._until(self._no_connection, self._linger)
+        await self._until(_never, self._linger)  # in full: a balancer may go on sending new connections so long
         listeners = sockets or []
         for listener in listeners:
             drop_new_connections(listener)
@@ -165,6 +165,10 @@ class _Server(uvicorn.Server):
         end = loop.time() + seconds
         while not done() and not self.force_exit and loop.time() < end:
             await asyncio.sleep(_TICK)
+
+
+def _never() -> bool:
+    return False
 
 
 def _exit_even_if_threads_hang() -> None:

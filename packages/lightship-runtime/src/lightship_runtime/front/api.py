@@ -21,7 +21,7 @@ import msgspec
 from lightship_runtime.config import Config
 from lightship_runtime.front import metrics as prometheus
 from lightship_runtime.front.access import AccessLog
-from lightship_runtime.front.auth import Keys
+from lightship_runtime.front.auth import FROM_PAGE, Keys
 from lightship_runtime.front.cors import Cors
 from lightship_runtime.front.dispatch import Dispatcher, Overloaded, Pending
 from lightship_runtime.front.generation_routes import Events, GenerationRoutes
@@ -41,6 +41,7 @@ PREDICT = "/predict"
 _JSON = b"application/json"
 _RETRY = b"retry-after: 1\r\n"
 _CHALLENGE = b'www-authenticate: Bearer realm="lightship"\r\n'
+_PROMPT = b'www-authenticate: Basic realm="The API key as the password; any name", charset="UTF-8"\r\n'
 _UNKNOWN = "other"  # the route of metrics for paths that do not exist
 
 
@@ -97,9 +98,10 @@ class Api:
         self._generation.note(request)
         route, allowed = self.routes.find(request.method, request.path)
         request.route = route
-        if self._keys and (route is None or not route.open) and self._keys.allows(request.headers) is None:
+        if self._keys and (route is None or not route.open) and not self._has_key(request):
             request.refusal = (401, "A valid API key is needed: Authorization: Bearer <key>.")
-            request.refusal_headers = _CHALLENGE
+            prompts = route is not None and route.typed and FROM_PAGE not in request.headers  # the page has its own
+            request.refusal_headers = _CHALLENGE + _PROMPT if prompts else _CHALLENGE
         elif route is None and allowed:
             methods = ", ".join(allowed)
             request.refusal = (405, f"Use {methods} here.")
@@ -108,6 +110,12 @@ class Api:
             request.refusal = (415, "Send the body as it is, without a Content-Encoding.")
         elif route is None:
             request.refusal = (404, f"There is nothing here. Predictions are at POST {PREDICT}.")
+
+    def _has_key(self, request: Request) -> bool:
+        headers = request.headers
+        if (request.route is not None and request.route.typed) or FROM_PAGE in headers:
+            return self._keys.allows_browser(headers) is not None
+        return self._keys.allows(headers) is not None
 
     def handle(self, request: Request) -> None:
         """Answer a complete request, now or later."""

@@ -5,10 +5,17 @@ the time nor a core dump tells a key. They come from the environment or a file, 
 
     LIGHTSHIP_API_KEYS="alice:s3cret,bob:0ther"        names are for the log; a key may go without
     LIGHTSHIP_API_KEYS_FILE=/run/secrets/keys          one `name:key` or `key` per line, # begins a comment
+
+A browser cannot be told to send a header with an address that somebody types. So our own pages may be asked for with
+the key as the password of HTTP Basic (RFC 7617), which the browser prompts for; the name is not looked at. A browser
+goes on sending such a password by itself, though, to whatever another site has it ask for. So every other route takes
+it only with a header that no other site can add without our leave, and that our page adds.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
@@ -16,6 +23,7 @@ from pathlib import Path
 
 from lightship_runtime.errors import ConfigError
 
+FROM_PAGE = b"x-lightship-page"  # a header that our own pages send
 KEYS = "LIGHTSHIP_API_KEYS"
 KEYS_FILE = "LIGHTSHIP_API_KEYS_FILE"
 _FILE_LIMIT = 1 << 20  # bytes
@@ -42,6 +50,20 @@ class Keys:
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
         if not given and scheme.lower() == b"bearer":
             given = token.strip()
+        return self._owner(given)
+
+    def allows_browser(self, headers: Mapping[bytes, bytes]) -> str | None:
+        """The same, where the key may also be the password in `Authorization: Basic ...`."""
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"basic" or b"x-api-key" in headers:
+            return self.allows(headers)
+        try:
+            _, _, password = base64.b64decode(token.strip(), validate=True).partition(b":")
+        except binascii.Error:
+            return None
+        return self._owner(password)
+
+    def _owner(self, given: bytes) -> str | None:
         digest = hashlib.sha256(given).digest()
         found = None
         for name, known in self._digests:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 _KEPT = 0.98  # of the weight of a batch that is left after the next one: about the last fifty count
 _LEAST = 1e-9
+_SHORT = 0.01  # seconds of work, beside which the 0.1 to 0.3 ms between two batches are nothing any more
 _EXPLORED = 2  # calls; were it one, nothing could be learned of larger batches any more
 
 
@@ -24,16 +25,21 @@ class BatchSize:
     def observe(self, calls: int, seconds: float) -> None:
         """Learn from a batch."""
         keep = _KEPT
+        self._weight = self._weight * keep + 1
+        self._t = self._t * keep + seconds
         if self._most == 1:
             return
-        self._weight = self._weight * keep + 1
         self._n = self._n * keep + calls
-        self._t = self._t * keep + seconds
         self._nn = self._nn * keep + calls * calls
         self._nt = self._nt * keep + calls * seconds
         if seconds <= self._seconds and self.limit >= self._most:
             return  # nothing to change, which is the usual case
         self.limit = self._fitted()
+
+    @property
+    def short(self) -> bool:
+        """Whether batches usually take so little that the time between two of them counts. False before the first."""
+        return 0 < self._t < _SHORT * self._weight
 
     def _fitted(self) -> int:
         mean_n, mean_t = self._n / self._weight, self._t / self._weight

@@ -82,6 +82,7 @@ class Connection(asyncio.Protocol):
         "_body",
         "_current",
         "_deadline",
+        "_expected",
         "_head_bytes",
         "_headers",
         "_in_body",
@@ -110,6 +111,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._begun = False  # a request's first byte is there, its last is not
         self._in_body = False
+        self._expected = False  # the client waits to be told to send the body
         self._lingering = False  # answered and half closed; what still comes is thrown away
         self._body: list[bytes] = []
         self._size = 0
@@ -225,11 +227,19 @@ class Connection(asyncio.Protocol):
             request.refusal = (413, f"The body is larger than {limit} bytes.")
         if request.refusal is not None and (expects or announced > limit * DISCARDED):
             raise _Refused(*request.refusal)  # the client waits, or would send for too long
-        if expects and self._transport is not None and self._current is None:
-            self._transport.write(_CONTINUE)
+        self._expected = expects and self._parser.get_http_version() == "1.1"
+        if self._current is None:
+            self._ask_for_body()
         self._deadline = time.monotonic() + self._settings.body_seconds
 
+    def _ask_for_body(self) -> None:
+        """Say `100 Continue` where it is waited for, after all answers before it."""
+        if self._expected and self._transport is not None:
+            self._transport.write(_CONTINUE)
+        self._expected = False
+
     def on_body(self, body: bytes) -> None:
+        self._expected = False
         self._size += len(body)
         request = self._reading
         if request is None:
@@ -288,12 +298,20 @@ class Connection(asyncio.Protocol):
         if not request.keep:
             self._close(transport)
             return
-        self._deadline = time.monotonic() + IDLE_SECONDS
+        self._deadline = time.monotonic() + self._patience()
         if self._queue:
             self._start(self._queue.popleft())
+        elif self._reading is not None:
+            self._ask_for_body()
         if self._paused and not self._queue and self._transport is not None:
             self._paused = False
             transport.resume_reading()
+
+    def _patience(self) -> float:
+        """Seconds from an answer to whatever comes next: the rest of a body, of a head, or another request."""
+        if self._in_body:
+            return self._settings.body_seconds
+        return self._settings.head_seconds if self._begun else IDLE_SECONDS
 
     def _settle(self, request: Request) -> None:
         """An answer is complete, or nobody waits for it: its body is let go now, not at the next collection."""

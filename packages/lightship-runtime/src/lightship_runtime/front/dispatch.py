@@ -64,10 +64,11 @@ class Pending:
 
 
 class Link(asyncio.Protocol):
-    """The connection to one worker."""
+    """The connection to one worker, and how many batches it has `answered`."""
 
     def __init__(self, dispatcher: Dispatcher, pid: int, slots: int) -> None:
         self.pid = pid
+        self.answered = 0
         self.works: dict[int, list[Pending]] = {}
         self.began: dict[int, float] = {}
         self.slots = slots
@@ -237,6 +238,7 @@ class Dispatcher:
         for number, next_began in link.began.items():  # the next one has been waiting for this one
             link.began[number] = max(next_began, time.monotonic())
             break
+        link.answered += 1
         if done.generated is not None:
             self._observer.generated(pendings[0].protocol, pendings[0].waited, done.generated)
         self._pump()  # first, so that the worker goes on while the answers are written
@@ -306,11 +308,17 @@ class Dispatcher:
                 pending.call = _SENT
 
     def _sent_ahead(self) -> bool:
-        """Whether the next batch is sent to a busy worker: where it cannot become any larger, and takes no time.
+        """Whether the next batch is sent to a busy worker: where it cannot become any larger, and work is short.
 
-        A text may take minutes, in which any other worker may become free.
+        It could not be given to another worker that becomes free, nor taken back when its client goes away. So work
+        that is long (texts and streams may take minutes) waits here, and so does, with several workers, a call that
+        would go alone: of such calls any may be much longer than usual, and hold up the one behind it.
         """
-        return self.waiting >= self._size.limit and self._queue[0].protocol not in GENERATING
+        limit = self._size.limit
+        if self.waiting < limit or not self._size.short or (limit == 1 and len(self.links) > 1):
+            return False
+        first = self._queue[0]
+        return first.part is None and first.protocol not in GENERATING
 
     def _take(self) -> list[Pending]:
         """The next batch: a stream alone, else as many calls as can be done in good time."""

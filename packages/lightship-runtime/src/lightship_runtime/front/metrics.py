@@ -121,6 +121,9 @@ class Metrics:
             yield f"lightship_requests_waiting {self._dispatcher.waiting}"
             yield from _head("lightship_requests_in_flight", "gauge", "Calls without an answer.")
             yield f"lightship_requests_in_flight {self._dispatcher.unfinished}"
+            yield from _head("lightship_worker_batches_total", "counter", "Batches of each process that predicts.")
+            for link in self._dispatcher.links:
+                yield f'lightship_worker_batches_total{{pid="{link.pid}"}} {link.answered}'
         yield from _head("lightship_ready", "gauge", "Whether a request would be answered by the model now.")
         yield f"lightship_ready {int(self._state.ready)}"
         yield from _head("lightship_workers", "gauge", "Processes that predict.")

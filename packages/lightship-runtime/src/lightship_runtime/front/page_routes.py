@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from lightship_runtime.config import Config
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from lightship_runtime.pages import Page
 
 DESCRIPTION = "/openapi.json"
+_LIBRARIES = {"csv": None, "npy": "numpy", "arrow": "pyarrow"}  # that a format stands on, if any
 
 
 class Pages:
@@ -32,8 +34,8 @@ class Pages:
         is_open = self._config.pages_open
         paths = ("/", "/docs", "/assets/*")
         return [
-            *(Route(("GET",), path, self._answer, open=is_open, quiet=False) for path in paths),
-            Route(("GET",), DESCRIPTION, self._answer),
+            *(Route(("GET",), path, self._answer, open=is_open, typed=True, quiet=False) for path in paths),
+            Route(("GET",), DESCRIPTION, self._answer, typed=True),
         ]
 
     def _answer(self, request: Request) -> None:
@@ -70,11 +72,17 @@ class Pages:
             keys=self._keys,
             open_metrics=config.metrics_open,
             streaming=self._state.streams,
+            formats=_formats(),
             health=config.health,
             body_limit=config.body_limit,
             request=msgspec.json.decode(self._state.golden) if self._state.golden else None,
         )
         return pages(msgspec.json.decode(signature, type=Signature), settings)
+
+
+def _formats() -> tuple[str, ...]:
+    """Those whose libraries are in this image, looked up but not imported: whoever listens does without them."""
+    return tuple(name for name, library in _LIBRARIES.items() if library is None or find_spec(library) is not None)
 
 
 def _lines(page: Page) -> bytes:

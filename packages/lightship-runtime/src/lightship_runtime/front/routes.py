@@ -19,6 +19,7 @@ class Route:
         path: As clients send it. A last part `*` stands for anything, slashes as well.
         handler: Answers the request, now or later.
         open: Whether no key is asked for.
+        typed: Whether people type its address into a browser, which may then prompt them for the key.
         quiet: Whether errors of an open route are left out of the access log: a health check's 503 is an answer.
         name: In metrics, so that paths from outside do not become names of series.
     """
@@ -27,6 +28,7 @@ class Route:
     path: str
     handler: Handler
     open: bool = False
+    typed: bool = False
     quiet: bool = True
 
     @property

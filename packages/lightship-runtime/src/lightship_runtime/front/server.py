@@ -1,8 +1,9 @@
 """The event loop of the listening process: from its first connection to its last.
 
 After SIGTERM or SIGINT: say `Connection: close` in every answer and go on accepting for a moment (`linger`), so that
-clients with a kept connection move away between two requests; let no new connection in, but read what the kernel has
-already accepted; stop listening; finish what was accepted, for at most `grace` seconds. A second SIGINT ends at once.
+clients with a kept connection move away between two requests, and balancers see that readiness is off before anyone
+is turned away; let no new connection in, but read what the kernel has already accepted; stop listening; finish what
+was accepted, for at most `grace` seconds. A second signal ends at once.
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ class _Front:
         self._log.event("listening", port=config.port, seconds=self._since_start())
         clock = loop.create_task(self._clock())
         await self._stop.wait()
+        await self._linger()
         await asyncio.gather(self._drain(server), grpc.stop(config.grace))
         clock.cancel()
         if tracing is not None:
@@ -213,14 +215,19 @@ class _Front:
 
     # the end
 
-    async def _drain(self, server: Any) -> None:
+    async def _linger(self) -> None:
+        """Say that this is the end, and go on: balancers send new connections until they see readiness go off."""
         self._state.draining = True
         settings = self._settings
         settings.draining = True
         self._log.event("draining", connections=len(settings.connections))
         if not self._state.workers:
             self._dispatcher.fail_waiting()
-        await self._until(self._no_connection, self._config.linger if self._state.started else 0.0)
+        if self._state.started:
+            await self._until(_never, self._config.linger)
+
+    async def _drain(self, server: Any) -> None:
+        settings = self._settings
         drop_new_connections(self._listener)
         await asyncio.sleep(_HANDSHAKE if self._state.started else 0.0)
         await self._until(lambda: self._no_connection() and not has_waiting([self._listener]), _STRAGGLERS)
@@ -237,6 +244,10 @@ class _Front:
         end = time.monotonic() + seconds
         while not done() and self._signals < 2 and time.monotonic() < end:
             await asyncio.sleep(_TICK)
+
+
+def _never() -> bool:
+    return False
 
 
 def _ignore(task: Any) -> None:

@@ -51,7 +51,7 @@ def command(
     """
     from lightship.oci import Platform, image_for
     from lightship.run import RunOptions, choose, engines
-    from lightship.verify import prove
+    from lightship.verify import BRIEF, prove
 
     display = Display(quiet, as_json)
     with options.session(display) as session:
@@ -64,7 +64,7 @@ def command(
             golden=golden,
             health=health or "/health",
             timeout=timeout,
-            options=RunOptions(port=port, environment=_pairs(variables)),
+            options=RunOptions(port=port, environment=(*(BRIEF.environment if once else ()), *_pairs(variables))),
         )
     try:
         url = f"http://127.0.0.1:{proof.container.port}"

@@ -49,7 +49,7 @@ def command(
     from lightship.build import build
     from lightship.oci import Platform, image_for
     from lightship.run import RunOptions, choose, engines
-    from lightship.verify import prove
+    from lightship.verify import BRIEF, prove
 
     display = Display(quiet, as_json)
     project = options.open_project(target, **chosen)
@@ -67,7 +67,7 @@ def command(
             golden=built.plan.proof.value,
             health=server.health,
             timeout=test.timeout,
-            options=RunOptions(port=port, name=None),
+            options=RunOptions(port=port, environment=BRIEF.environment if once else ()),
         )
     try:
         url = f"http://127.0.0.1:{proof.container.port}"

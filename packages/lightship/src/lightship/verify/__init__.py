@@ -7,6 +7,6 @@ server that did not start mean. May import `run`, `oci`, `layers`, `session`, `p
 
 from lightship.verify.causes import Cause, cause_of
 from lightship.verify.observe import observe
-from lightship.verify.smoke import Answer, Proof, ask, prove, wait_until_ready
+from lightship.verify.smoke import BRIEF, Answer, Proof, ask, prove, wait_until_ready
 
-__all__ = ["Answer", "Cause", "Proof", "ask", "cause_of", "observe", "prove", "wait_until_ready"]
+__all__ = ["BRIEF", "Answer", "Cause", "Proof", "ask", "cause_of", "observe", "prove", "wait_until_ready"]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HEALTH = "/health"
 READY_TIMEOUT = 120.0  # seconds; a large model may take most of them
 ANSWER_TIMEOUT = 120.0  # seconds for the golden answer: a large language model on a small machine
+# Of a container that is stopped when it has answered: no balancer knows it, so that our server need not linger.
+BRIEF = RunOptions(environment=(("LIGHTSHIP_LINGER", "0"),))
 _LOOPBACK = "127.0.0.1"
 _PAUSE = 0.01  # seconds between two questions
 _ONE_QUESTION = 5.0  # seconds for one answer of the health check; a server that loads may accept and not answer
@@ -80,6 +82,7 @@ def prove(
         golden: A file with a golden request and answer.
         health: The path that answers 200 when the server is ready.
         timeout: Seconds to wait for readiness.
+        options: Of the container; by default those of one that is stopped at once.
 
     Raises:
         VerificationError: It did not become ready, or the answer differs. The container is gone then.
@@ -87,7 +90,7 @@ def prove(
         EngineError: The engine cannot run the image.
     """
     expected = _load(golden) if golden else None
-    container = engine.start(image, session, options or RunOptions())
+    container = engine.start(image, session, options or BRIEF)
     started = time.monotonic()
     try:
         ready = wait_until_ready(container, health, timeout, session.progress)

@@ -23,10 +23,14 @@ let key = "";  // in memory only: gone with the page
 
 export const hasKey = () => key !== "";
 
-/** fetch() below the page's own address, with the API key where there is one. */
+/**
+ * fetch() below the page's own address, with the API key where there is one: typed here, or into the browser's own
+ * prompt. That one the server takes only with a header that no other site can add.
+ */
 export function ask(path, options = {}) {
-  const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
-  return fetch(new URL(path, base), { cache: "no-store", credentials: "omit", ...options, headers });
+  const headers = { ...options.headers, "X-Lightship-Page": "1", ...(key && { Authorization: `Bearer ${key}` }) };
+  const credentials = key ? "omit" : "same-origin";
+  return fetch(new URL(path, base), { cache: "no-store", credentials, ...options, headers });
 }
 
 /** JSON for people: lists and objects that fit on a line are on one. */

@@ -9,6 +9,7 @@ import { parts } from "./stream.js";
 const PATH = "predict";
 let form = null;
 let view = "";  // form or json
+let guarded = false;  // whether requests need a key
 let running = null;  // the AbortController of the request that runs
 
 const showAnswer = tabs("answer", { result: "Result", json: "JSON" });
@@ -16,6 +17,7 @@ tabs("code", { curl: "curl", python: "Python" });
 find("copy").onclick = () => copy(document.querySelector("#code-curl:not([hidden]) pre, #code-python:not([hidden]) pre").textContent, find("copy"));
 
 connect((api) => {
+  guarded = Boolean(api.security);
   const { probabilities, streaming } = api["x-model"];
   const example = Object.values(api.paths["/predict"].post.requestBody.content["application/json"].examples ?? {})[0]?.value;
   form = makeForm(api, refresh);
@@ -74,7 +76,7 @@ function request() {
     url: new URL(PATH, base).href,
     query: find("probabilities").checked && !find("stream").value ? "predict_proba=true" : "",
     accept: find("stream").value,
-    key: hasKey(),
+    key: guarded || hasKey(),
   };
 }
 

@@ -1,12 +1,14 @@
-/* An open-loop load generator: requests leave at fixed times, whatever the server does, so that a slow server cannot
- * slow its clients down and hide its latency ("coordinated omission"). One thread, epoll, HTTP/1.1 keep-alive.
+/* A load generator that checks every answer. One thread, epoll, HTTP/1.1 keep-alive.
  *
- *   openloop PORT RATE SECONDS CONNECTIONS FILE
+ *   load PORT RATE SECONDS CONNECTIONS FILE
  *
- * FILE holds pairs: a line with two lengths in bytes, the whole request, then a piece that its right answer contains.
- * Latency counts from the time a request was due. One that finds no free connection is `unsent`: the generator has
- * too few of them, and its figures are not to be trusted. Ends with one line of JSON; latencies in seconds.
- * With `--closed` as RATE every connection asks again as soon as it is answered.
+ * FILE holds pairs, which are asked in turn: a line with two lengths in bytes and 1 or 0, the whole request, then the
+ * body of its right answer (1), or a piece of it (0).
+ * Open loop: requests leave at fixed times, whatever the server does, so that a slow server cannot slow its clients
+ * down and hide its latency ("coordinated omission"). Latency counts from the time a request was due. One that finds
+ * no free connection is `unsent`: the generator has too few of them, and its figures are not to be trusted.
+ * Closed loop, with `--closed` as RATE: every connection asks again as soon as it is answered.
+ * Ends with one line of JSON; times in seconds, `seconds` until the last answer.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -23,12 +25,12 @@
 
 enum { LARGEST = 65536, BATCH = 256 };
 
-struct pair { char *request, *expected; size_t request_length, expected_length; };
+struct pair { char *request, *expected; size_t request_length, expected_length; int whole; };
 struct connection { int fd, busy, pair; size_t have; double due; char *answer; };
 struct latencies { double *at; size_t count, room; };
 
 static struct pair *pairs;
-static int pair_count, next_pair, epoll, *idle, idle_count;
+static int pair_count, next_pair, epoll, *idle, idle_first, idle_count; /* idle: a ring, the longest idle first */
 static struct sockaddr_in address;
 static struct latencies accepted, refused;
 static long sent, wrong, broken, unsent, silent_refusals;
@@ -61,6 +63,15 @@ static void open_connection(struct connection *c) {
     c->have = 0;
 }
 
+static void set_idle(int number, int size) { idle[(idle_first + idle_count++) % size] = number; }
+
+static int take_idle(int size) {
+    int number = idle[idle_first];
+    idle_first = (idle_first + 1) % size;
+    idle_count--;
+    return number;
+}
+
 static void reopen(struct connection *c) { close(c->fd); open_connection(c); }
 
 static void post(struct connection *c, double due) {
@@ -79,17 +90,49 @@ static void post(struct connection *c, double due) {
     broken++;
 }
 
-/* The length of the complete answer, 0 while more is to come, -1 where it is none. */
-static long complete(struct connection *c, char **body) {
+/* Take the chunks' sizes out of a chunked body: what is left of it; 0 while more is to come, -1 where it is none. */
+static long unchunk(char *body, char *end) {
+    char *from = body, *to = body;
+    for (int writing = 0; writing < 2; writing++) { /* nothing is moved before all of it is there */
+        for (from = to = body;;) {
+            char *rest, *line = memmem(from, end - from, "\r\n", 2);
+            if (!line) return 0;
+            long size = strtol(from, &rest, 16);
+            if (rest == from || size < 0 || size > LARGEST) return -1;
+            if (end - (line + 2) < size + 2) return 0;
+            if (writing) memmove(to, line + 2, size);
+            to += size;
+            from = line + 2 + size + 2;
+            if (!size) break;
+        }
+    }
+    return from == end ? to - body : -1;
+}
+
+/* Whether the answer is complete, with its body and the body's length; -1 where it is none. */
+static int complete(struct connection *c, char **body, size_t *length) {
     c->answer[c->have] = 0;
     char *end = strstr(c->answer, "\r\n\r\n");
     if (!end) return c->have >= LARGEST ? -1 : 0;
-    char *length = strcasestr(c->answer, "\r\ncontent-length:");
-    if (!length || length > end) return -1;
+    char *announced = strcasestr(c->answer, "\r\ncontent-length:");
     *body = end + 4;
-    long whole = (end + 4 - c->answer) + strtol(length + 17, NULL, 10);
-    if (whole > LARGEST) return -1;
-    return (long)c->have >= whole ? whole : 0;
+    if (announced && announced < end) {
+        *length = strtol(announced + 17, NULL, 10);
+        if (*length > LARGEST) return -1;
+        size_t there = c->answer + c->have - *body;
+        return there > *length ? -1 : there == *length;
+    }
+    announced = strcasestr(c->answer, "\r\ntransfer-encoding: chunked");
+    if (!announced || announced > end) return -1;
+    long left = unchunk(*body, c->answer + c->have);
+    *length = left > 0 ? left : 0;
+    return left < 0 ? -1 : left > 0;
+}
+
+/* Whether a body is the one that was wanted. */
+static int right(struct pair *p, const char *body, size_t length) {
+    if (p->whole) return length == p->expected_length && !memcmp(body, p->expected, length);
+    return memmem(body, length, p->expected, p->expected_length) != NULL;
 }
 
 /* Whether the connection is free again. */
@@ -106,14 +149,15 @@ static int answered(struct connection *c) {
         c->have += got;
         if (!c->busy) continue;
         char *body = NULL;
-        long whole = complete(c, &body);
-        if (!whole) continue;
+        size_t length = 0;
+        int done = complete(c, &body, &length);
+        if (!done) continue;
         double latency = now() - c->due;
         struct pair *p = &pairs[c->pair];
-        if (whole < 0) {
+        if (done < 0) {
             wrong++;
         } else if (!strncmp(c->answer + 9, "200", 3)) {
-            if (memmem(body, c->answer + c->have - body, p->expected, p->expected_length)) keep(&accepted, latency);
+            if (right(p, body, length)) keep(&accepted, latency);
             else wrong++;
         } else if (!strncmp(c->answer + 9, "429", 3)) {
             char *retry = strcasestr(c->answer, "\r\nretry-after:");
@@ -122,8 +166,8 @@ static int answered(struct connection *c) {
         } else {
             wrong++;
         }
-        *body = 0;
-        int closes = whole < 0 || strcasestr(c->answer, "\r\nconnection: close") != NULL;
+        if (body) *body = 0;
+        int closes = done < 0 || strcasestr(c->answer, "\r\nconnection: close") != NULL;
         c->busy = 0;
         c->have = 0;
         if (closes) reopen(c);
@@ -135,12 +179,14 @@ static void read_pairs(const char *name) {
     FILE *file = fopen(name, "rb");
     if (!file) die(name);
     size_t request, expected;
-    while (fscanf(file, "%zu %zu", &request, &expected) == 2 && fgetc(file) == '\n') {
+    int whole;
+    while (fscanf(file, "%zu %zu %d", &request, &expected, &whole) == 3 && fgetc(file) == '\n') {
         pairs = realloc(pairs, (pair_count + 1) * sizeof *pairs);
         struct pair *p = pairs ? &pairs[pair_count++] : NULL;
         if (!p || !(p->request = malloc(request)) || !(p->expected = malloc(expected))) die("malloc");
         p->request_length = request;
         p->expected_length = expected;
+        p->whole = whole;
         if (fread(p->request, 1, request, file) != request || fread(p->expected, 1, expected, file) != expected)
             die("short file");
     }
@@ -160,7 +206,7 @@ static double percentile(struct latencies *all, double part) {
 }
 
 int main(int count, char **argument) {
-    if (count != 6) { fprintf(stderr, "usage: openloop PORT RATE|--closed SECONDS CONNECTIONS FILE\n"); return 2; }
+    if (count != 6) { fprintf(stderr, "usage: load PORT RATE|--closed SECONDS CONNECTIONS FILE\n"); return 2; }
     int closed = !strcmp(argument[2], "--closed");
     double rate = closed ? 0 : atof(argument[2]), seconds = atof(argument[3]);
     int size = atoi(argument[4]);
@@ -175,7 +221,7 @@ int main(int count, char **argument) {
     for (int i = 0; i < size; i++) {
         if (!(all[i].answer = malloc(LARGEST + 1))) die("malloc");
         open_connection(&all[i]);
-        idle[idle_count++] = i;
+        set_idle(i, size);
     }
     start = due = now();
     end = start + seconds;
@@ -185,9 +231,9 @@ int main(int count, char **argument) {
         double time = now();
         if (!ending && time >= end) ending = 1;
         if (!ending && closed)
-            while (idle_count) post(&all[idle[--idle_count]], now());
+            while (idle_count) post(&all[take_idle(size)], now());
         for (; !ending && !closed && due <= time && due < end; due += 1 / rate) {
-            if (idle_count) post(&all[idle[--idle_count]], due);
+            if (idle_count) post(&all[take_idle(size)], due);
             else unsent++;
         }
         if (ending && (idle_count == size || time > end + 30)) break;
@@ -197,9 +243,10 @@ int main(int count, char **argument) {
         if (got < 0 && errno != EINTR) die("epoll_wait");
         for (int i = 0; i < got; i++) {
             struct connection *c = events[i].data.ptr;
-            if (answered(c)) idle[idle_count++] = c - all;
+            if (answered(c)) set_idle(c - all, size);
         }
     }
+    seconds = now() - start;
     long hanging = size - idle_count;
     qsort(accepted.at, accepted.count, sizeof *accepted.at, by_size);
     qsort(refused.at, refused.count, sizeof *refused.at, by_size);

@@ -1,8 +1,9 @@
-"""The open-loop load generator: compiled from openloop.c, with different requests and the right answer of each."""
+"""The load generator: compiled from load.c, with different requests and the right answer of each."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,20 @@ from bench.serve.server import Question
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of all requests; latencies in seconds, counted from when each request was due."""
+    """What became of all requests; latencies in seconds, counted from when each request was due.
+
+    Attributes:
+        sent: Requests.
+        accepted: Answered with 200, and rightly.
+        refused: Answered with 429.
+        wrong: Answered otherwise.
+        broken: Whose connection ended before the answer.
+        unsent: That were due while no connection was free.
+        hanging: Without an answer half a minute after the end.
+        without_retry_after: Answered with 429 that does not say when to come again.
+        seconds: Until the last answer.
+        p50: Of accepted requests, as `p99`; `refused_p50` and `refused_p99` of those with 429.
+    """
 
     sent: int
     accepted: int
@@ -34,13 +48,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Generator:
-    """The compiled generator in a folder of its own."""
+    """The compiled generator, in an empty folder of its own."""
 
-    def __init__(self, folder: Path, questions: list[Question]) -> None:
-        folder.mkdir(parents=True)
-        self._program = folder / "openloop"
+    def __init__(self, folder: Path, questions: Sequence[Question]) -> None:
+        self._program = folder / "load"
         self._file = folder / "requests"
-        source = Path(__file__).with_name("openloop.c")
+        source = Path(__file__).with_name("load.c")
         subprocess.run(["cc", "-O2", "-o", str(self._program), str(source)], check=True)
         with self._file.open("wb") as file:
             for question in questions:
@@ -50,7 +63,7 @@ class Generator:
                     f"Content-Length: {len(body)}\r\n\r\n"
                 )
                 request, expected = head.encode() + body, question.expected.encode()
-                file.write(b"%d %d\n" % (len(request), len(expected)) + request + expected)
+                file.write(b"%d %d %d\n" % (len(request), len(expected), question.whole) + request + expected)
 
     def run(self, port: int, *, rate: float | None, seconds: float, connections: int) -> Outcome:
         """Ask at a fixed rate per second; None asks as soon as a connection is free (closed loop)."""

@@ -12,11 +12,53 @@ from lightship.models import Model
 from lightship.plan.decision import Decision
 from lightship.project import Project
 from lightship.quantities import human_size
+from lightship_runtime.config import EngineName
 
-SERVED_WITH = ("numpy", "onnxruntime")
-_ENGINES = {"sklearn": "scikit-learn", "xgboost": "XGBoost", "lightgbm": "LightGBM"}  # whose models are converted
-# protobuf 7 takes no booleans for numbers, which skl2onnx 1.20 gives it for histogram gradient boosting.
-_CONVERTERS = ("skl2onnx>=1.18", "onnxmltools>=1.13", "onnx", "protobuf<7")
+# Whose models are converted, by engine.
+_LIBRARIES = {
+    "sklearn": "scikit-learn",
+    "xgboost": "XGBoost",
+    "lightgbm": "LightGBM",
+    "transformers": "transformers",
+    "sentence-transformers": "sentence-transformers",
+}
+_TASKS = ("text-classification", "token-classification", "feature-extraction")  # of transformers
+
+
+@dataclass(frozen=True)
+class _Way:
+    """What converts a kind of models, and what serves them then.
+
+    Attributes:
+        engine: That of the converted model.
+        served_with: What it needs in the image.
+        converters: What is installed beside the user's requirements to convert it.
+        asked: What both models are asked, for people.
+        compared: What their answers are made of, for people.
+    """
+
+    engine: EngineName
+    served_with: tuple[str, ...]
+    converters: tuple[str, ...]
+    asked: str
+    compared: str
+
+
+_TABLES = _Way(
+    "onnxruntime",
+    ("numpy", "onnxruntime"),
+    # protobuf 7 takes no booleans for numbers, which skl2onnx 1.20 gives it for histogram gradient boosting.
+    ("skl2onnx>=1.18", "onnxmltools>=1.13", "onnx", "protobuf<7"),
+    "rows",
+    "numbers",
+)
+_TEXTS = _Way(
+    "onnxruntime-text",
+    ("numpy", "onnxruntime", "tokenizers"),
+    ("torch>=2.6", "onnx", "onnxscript"),  # PyTorch's exporter without TorchScript, with any lengths of texts
+    "texts",
+    "scores or vectors",
+)
 
 
 @dataclass(frozen=True)
@@ -25,15 +67,23 @@ class Conversion:
 
     Attributes:
         path: Of the converted file, relative to the app's folder.
-        requirements: The user's, in which the model is loaded and converted; the image itself needs `SERVED_WITH`.
-        converters: What is installed beside them.
+        engine: What runs it.
+        requirements: The user's, in which the model is loaded and converted; the image itself needs `served_with`.
+        served_with: The distributions that the image has, in the versions that the conversion was compared with.
+        converters: What is installed beside the requirements to convert.
         tolerance: How far answers may differ.
+        asked: What both models are asked, for people.
+        compared: What their answers are made of, for people.
     """
 
     path: str
+    engine: EngineName
     requirements: RequirementsSource
+    served_with: tuple[str, ...]
     converters: tuple[str, ...]
     tolerance: float
+    asked: str
+    compared: str
 
     @property
     def image_requirements(self) -> RequirementsSource:
@@ -41,7 +91,7 @@ class Conversion:
         from lightship.lock.index import index_options
 
         options = (line.text for line in index_options(self.requirements))
-        return proposed_requirements([*options, *SERVED_WITH], self.requirements.directory)
+        return proposed_requirements([*options, *self.served_with], self.requirements.directory)
 
 
 def decide_optimize(
@@ -50,20 +100,33 @@ def decide_optimize(
     """As `[optimize]` says. Raises `ProjectError` where there is nothing that could be converted."""
     table = project.settings.optimize
     engine = (project.settings.model.engine or model.engine) if model else None
+    task = (project.settings.model.task or model.task) if model and engine == "transformers" else None
     if not table.onnx:
-        return Decision("optimize", None, "nothing", _why_not(model, engine))
-    if model is None or engine not in _ENGINES:
+        return Decision("optimize", None, "nothing", _why_not(model, engine, task))
+    if model is None or engine not in _LIBRARIES:
         what = f"a {model.format} model, run by {engine}" if model else "an application of your own"
         raise ProjectError(
-            f"[optimize] onnx = true converts models of scikit-learn, XGBoost and LightGBM; this is {what}.",
+            "[optimize] onnx = true converts models of scikit-learn, XGBoost and LightGBM, and encoders of texts of "
+            f"transformers and sentence-transformers; this is {what}.",
             hint="Leave [optimize] onnx out.",
         )
+    if engine == "transformers" and task not in _TASKS:
+        raise ProjectError(
+            f"[optimize] onnx = true converts models of transformers for {', '.join(_TASKS)}; this is for "
+            f"{task or 'something else'}.",
+            hint="Leave [optimize] onnx out.",
+        )
+    way = _TEXTS if engine in ("transformers", "sentence-transformers") else _TABLES
     path = PurePosixPath(model.path.relative_to(project.directory).as_posix())
     conversion = Conversion(
-        str(path.with_suffix(".onnx")),
+        _converted_path(path, folder=model.path.is_dir()),
+        way.engine,
         requirements,
-        (*_CONVERTERS, *SERVED_WITH),
+        way.served_with,
+        (*way.converters, *way.served_with),
         table.tolerance,
+        way.asked,
+        way.compared,
     )
     return Decision(
         "optimize",
@@ -74,9 +137,17 @@ def decide_optimize(
     )
 
 
-def _why_not(model: Model | None, engine: str | None) -> str:
-    if model is not None and engine in _ENGINES:
-        return f"[optimize] onnx = true would serve it with ONNX Runtime alone, without {_ENGINES[engine]}"
+def _converted_path(path: PurePosixPath, *, folder: bool) -> str:
+    """Beside the model. A folder's name may have dots that begin no suffix; the project's own folder has no name."""
+    if folder:
+        return f"{path.name or 'model'}.onnx" if len(path.parts) < 2 else f"{path}.onnx"
+    return str(path.with_suffix(".onnx"))
+
+
+def _why_not(model: Model | None, engine: str | None, task: str | None) -> str:
+    if model is not None and engine in _LIBRARIES and (engine != "transformers" or task in _TASKS):
+        whose = "PyTorch" if engine in ("transformers", "sentence-transformers") else _LIBRARIES[engine]
+        return f"[optimize] onnx = true would serve it with ONNX Runtime alone, without {whose}"
     return "there is nothing that could be converted" if model is None else f"a {model.format} model stays as it is"
 
 

@@ -33,6 +33,7 @@ class _Way:
         engine: That of the converted model.
         served_with: What it needs in the image.
         converters: What is installed beside the user's requirements to convert it.
+        without: What those require, and do without.
         asked: What both models are asked, for people.
         compared: What their answers are made of, for people.
     """
@@ -40,6 +41,7 @@ class _Way:
     engine: EngineName
     served_with: tuple[str, ...]
     converters: tuple[str, ...]
+    without: tuple[str, ...]
     asked: str
     compared: str
 
@@ -49,6 +51,7 @@ _TABLES = _Way(
     ("numpy", "onnxruntime"),
     # protobuf 7 takes no booleans for numbers, which skl2onnx 1.20 gives it for histogram gradient boosting.
     ("skl2onnx>=1.18", "onnxmltools>=1.13", "onnx", "protobuf<7"),
+    (),
     "rows",
     "numbers",
 )
@@ -56,6 +59,7 @@ _TEXTS = _Way(
     "onnxruntime-text",
     ("numpy", "onnxruntime", "tokenizers"),
     ("torch>=2.6", "onnx", "onnxscript"),  # PyTorch's exporter without TorchScript, with any lengths of texts
+    ("huggingface-hub",),  # tokenizers would fetch files with it, and works without
     "texts",
     "scores or vectors",
 )
@@ -70,6 +74,7 @@ class Conversion:
         engine: What runs it.
         requirements: The user's, in which the model is loaded and converted; the image itself needs `served_with`.
         served_with: The distributions that the image has, in the versions that the conversion was compared with.
+        without: What those require, and the image does without.
         converters: What is installed beside the requirements to convert.
         tolerance: How far answers may differ.
         asked: What both models are asked, for people.
@@ -80,6 +85,7 @@ class Conversion:
     engine: EngineName
     requirements: RequirementsSource
     served_with: tuple[str, ...]
+    without: tuple[str, ...]
     converters: tuple[str, ...]
     tolerance: float
     asked: str
@@ -123,6 +129,7 @@ def decide_optimize(
         way.engine,
         requirements,
         way.served_with,
+        way.without,
         (*way.converters, *way.served_with),
         table.tolerance,
         way.asked,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -22,6 +23,7 @@ _LIBRARIES = {
     "transformers": "transformers",
     "sentence-transformers": "sentence-transformers",
 }
+_MOST_NAMED = 8  # distributions in one line
 _TASKS = ("text-classification", "token-classification", "feature-extraction")  # of transformers
 
 
@@ -173,8 +175,16 @@ def gain_of(conversion: LockedConversion) -> list[str]:
         - sum(sizes[each] for sizes in conversion.added.values())
         for each in (0, 1)
     )
-    lines = [f"without {', '.join(conversion.dropped)}"] if conversion.dropped else []
+    lines = [f"without {_named(conversion.dropped)}"] if conversion.dropped else []
     if conversion.added:
-        lines.append(f"instead {', '.join(conversion.added)}")
+        lines.append(f"instead {_named(conversion.added)}")
     lines.append(f"wheels: {human_size(packed)} less to pull, {human_size(unpacked)} less unpacked")
     return lines
+
+
+def _named(sizes: Mapping[str, tuple[int, int]]) -> str:
+    """Distributions by name; of many the largest."""
+    if len(sizes) <= _MOST_NAMED:
+        return ", ".join(sizes)
+    largest = sorted(sizes, key=lambda name: sizes[name][1], reverse=True)[: _MOST_NAMED - 1]
+    return f"{', '.join(largest)} and {len(sizes) - len(largest)} more"

@@ -101,6 +101,62 @@ def test_sentence_vectors_are_the_same_over_both_ways(tmp_path: Path) -> None:
         assert sum(value * value for value in other) == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("tokenizer", ["words", "pieces"])
+def test_entities_are_the_same_in_every_strategy(tokenizer: str, tmp_path: Path) -> None:
+    def make(path: Path) -> Path:
+        tiny_transformers.token_classifier(path)
+        if tokenizer == "pieces":
+            cut_into_pieces(path)
+        return path
+
+    original, now, _ = converted(make, "transformers", tmp_path)
+    assert now.signature == original.signature
+    seen = 0
+    for strategy in ("none", "simple", "first", "average", "max"):
+        body = {"instances": TEXTS, "parameters": {"aggregation_strategy": strategy}}
+        before, after = answer(original, body)["predictions"], answer(now, body)["predictions"]
+        for one, other in zip(before, after, strict=True):
+            assert other == [{**entity, "score": pytest.approx(entity["score"], abs=1e-6)} for entity in one]
+            seen += len(one)
+    assert seen > 20
+    with pytest.raises(BadInstances, match="aggregation_strategy is"):
+        now.predict(["a"], Options(parameters={"aggregation_strategy": "last"}))
+
+
+def cut_into_pieces(path: Path) -> None:
+    """The same numbers of tokens, of which some are pieces that continue a word."""
+    from tokenizers import Tokenizer, decoders, models
+
+    file = path / "tokenizer.json"
+    made = Tokenizer.from_file(str(file))
+    words = sorted(made.get_vocab(), key=made.get_vocab().__getitem__)
+    pieces = {word: number for number, word in enumerate(words)}
+    for number, letter in enumerate("abdegilnostx", 5):
+        pieces = {word: each for word, each in pieces.items() if each != number}
+        pieces["##" + letter] = number
+    made.model = models.WordPiece(pieces, unk_token="[UNK]")
+    made.decoder = decoders.WordPiece()
+    made.save(str(file))
+
+
+def test_a_model_that_fails_over_long_texts_has_to_say_its_length(tmp_path: Path) -> None:
+    def unlimited(path: Path) -> Path:
+        """A RoBERTa, which reads two tokens fewer than it has positions."""
+        from transformers import RobertaConfig, RobertaForSequenceClassification
+
+        tiny_transformers.text_classifier(path)
+        sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+        config = RobertaConfig(vocab_size=40, max_position_embeddings=40, pad_token_id=0, **sizes)
+        RobertaForSequenceClassification(config).save_pretrained(path)
+        settings = msgspec.json.decode((path / "tokenizer_config.json").read_bytes())
+        del settings["model_max_length"]
+        (path / "tokenizer_config.json").write_bytes(msgspec.json.encode(settings))
+        return path
+
+    with pytest.raises(Refusal, match="does not cut texts off where the model ends"):
+        converted(unlimited, "transformers", tmp_path)
+
+
 def test_another_golden_answer_is_refused(tmp_path: Path) -> None:
     golden = {"request": ["bad"], "response": {"predictions": [{"label": "no such"}]}}
     with pytest.raises(Refusal, match="does not give the golden answer even before"):

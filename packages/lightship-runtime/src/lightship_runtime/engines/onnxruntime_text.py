@@ -21,6 +21,7 @@ from lightship_runtime.engines.engine import (
 )
 from lightship_runtime.engines.gpu import gpu_is_there
 from lightship_runtime.engines.onnxruntime import SMALL, OnnxEngine, make_session
+from lightship_runtime.engines.text_entities import STRATEGIES, Words, entities
 from lightship_runtime.engines.text_model import TextModel, read_text_model
 from lightship_runtime.errors import StartError
 
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
     import numpy
 
 BATCH = 32  # texts in one pass through the network, as with transformers
-_PARAMETERS = {"scores": (), "states": ("pooling",), "vector": ("normalize", "prompt_name")}
+_TOKENS = 4096  # of one pass, in which memory grows with the square of the longest text
+_PARAMETERS = {
+    "scores": (),
+    "tokens": ("aggregation_strategy",),
+    "states": ("pooling",),
+    "vector": ("normalize", "prompt_name"),
+}
 
 
 class OnnxTextEngine(Engine):
@@ -83,6 +90,8 @@ class OnnxTextEngine(Engine):
             raise BadInstances(f"This model knows no parameter {unknown[0][:40]!r}; it knows {known}.")
         if task == "scores":
             return self._classified(self.tokenized(list(instances)), options)
+        if task == "tokens":
+            return self._entities(list(instances), given.get("aggregation_strategy", "none"))
         if task == "states":
             return self._pooled(self.tokenized(list(instances)), given.get("pooling", "mean"), options)
         prompt = given.get("prompt_name", self._text.prompt)
@@ -123,6 +132,21 @@ class OnnxTextEngine(Engine):
             return Prediction(told)
         return Prediction(told, [row.tolist() for row in scores], labels)
 
+    def _entities(self, texts: list[str], strategy: Any) -> Prediction:
+        if strategy not in STRATEGIES:
+            raise BadInstances("aggregation_strategy is none, simple, first, average or max.")
+        encodings = self.tokenized(texts)
+        prefixed = bool(getattr(self._tokenizer.model, "continuing_subword_prefix", None))
+        words = Words(self._tokenizer.decoder, prefixed, self._text.unknown)
+        found: list[Any] = [None] * len(texts)
+        for chosen, mask, result in self._passes(encodings):
+            for position, kept, row in zip(chosen, mask, result):  # noqa: B905  # one of each per text
+                scores = row[kept == 1]
+                found[position] = entities(
+                    texts[position], encodings[position], scores, self._text.labels, strategy, words
+                )
+        return Prediction(found)
+
     def _pooled(self, encodings: list[Any], pooling: Any, options: Options) -> Prediction:
         import numpy
 
@@ -153,9 +177,11 @@ class OnnxTextEngine(Engine):
 
     def _passes(self, encodings: list[Any]) -> Iterator[tuple[list[int], numpy.ndarray, numpy.ndarray]]:
         """The positions of texts that went through the network together, their masks, and its output."""
-        order = sorted(range(len(encodings)), key=lambda position: len(encodings[position].ids))
-        for start in range(0, len(order), BATCH):
-            chosen = order[start : start + BATCH]
+        lengths = _lengths(encodings)
+        left = sorted(range(len(encodings)), key=lengths.__getitem__)
+        while left:
+            size = min(BATCH, max(1, _TOKENS // max(1, lengths[left[-1]])))
+            chosen, left = left[-size:], left[:-size]
             feed = self._feed([encodings[position] for position in chosen])
             (output,) = self._session.run(None, {name: feed[name] for name in self._inputs})
             yield chosen, feed["attention_mask"], output

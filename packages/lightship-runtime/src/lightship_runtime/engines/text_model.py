@@ -29,6 +29,8 @@ class TextModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         pad: The token that fills up shorter texts of a batch.
         pad_type: Its token type.
         pad_left: Whether it goes before the text.
+        labels: The labels of tokens, in the order of their scores.
+        unknown: The token for what the tokenizer does not know.
         strip: Whether white space around a text is taken off.
         lower: Whether texts become lower case.
         prompts: What may be put before a text, by name.
@@ -39,6 +41,8 @@ class TextModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     pad: int = 0
     pad_type: int = 0
     pad_left: bool = False
+    labels: tuple[str, ...] = ()
+    unknown: int | None = None
     strip: bool = False
     lower: bool = False
     prompts: dict[str, str] = {}

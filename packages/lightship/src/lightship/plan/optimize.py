@@ -147,9 +147,9 @@ def decide_optimize(
 
 
 def _converted_path(path: PurePosixPath, *, folder: bool) -> str:
-    """Beside the model. A folder's name may have dots that begin no suffix; the project's own folder has no name."""
+    """Beside the model. A folder's name may have dots that begin no suffix."""
     if folder:
-        return f"{path.name or 'model'}.onnx" if len(path.parts) < 2 else f"{path}.onnx"
+        return f"{path}.onnx" if path.name else "model.onnx"  # the project's own folder has no name
     return str(path.with_suffix(".onnx"))
 
 

@@ -85,6 +85,9 @@ def _differences(expected: Prediction, got: Prediction, tolerance: float) -> Ite
             expected.probabilities, got.probabilities, expected.predictions, got.predictions, strict=True
         ):
             yield _of_scores(numpy.array(scores), numpy.array(others), told["label"], other["label"], tolerance)
+    elif _are_entities(expected.predictions):
+        for one, other in zip(expected.predictions, got.predictions, strict=True):
+            yield _of_entities(one, other, tolerance)
     else:
         for one, other in zip(expected.predictions, got.predictions, strict=True):
             yield _of_vectors(numpy.asarray(one), numpy.asarray(other), tolerance)
@@ -100,6 +103,24 @@ def _of_scores(expected: Any, got: Any, label: str, other: str, tolerance: float
     place = int((distance / allowed).argmax())
     what = f"a score is {got[place]:.9g} where the model says {expected[place]:.9g}"
     return _measured(what, float(distance[place]), float(allowed[place]))
+
+
+def _are_entities(predictions: Any) -> bool:
+    return isinstance(predictions, list) and all(
+        isinstance(part, dict) for parts in predictions for part in parts if isinstance(parts, list)
+    )
+
+
+def _of_entities(expected: list[dict[str, Any]], got: list[dict[str, Any]], tolerance: float) -> Difference:
+    plain, others = ([{**one, "score": None} for one in entities] for entities in (expected, got))
+    if plain != others:
+        wrong = next(
+            (pair for pair in zip(plain, others, strict=False) if pair[0] != pair[1]), (len(plain), len(others))
+        )
+        return _wrong(f"the entities differ: {wrong[1]} where the model says {wrong[0]}")
+    scores = [(one["score"], other["score"]) for one, other in zip(expected, got, strict=True)]
+    one, other = max(scores, key=lambda pair: abs(pair[0] - pair[1]), default=(0.0, 0.0))
+    return _measured(f"a score is {other:.9g} where the model says {one:.9g}", abs(one - other), tolerance)
 
 
 def _of_vectors(expected: Any, got: Any, tolerance: float) -> Difference:

@@ -76,7 +76,7 @@ def tokenizer_file(tokens: Tokens) -> str:
     return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
 
 
-def text_model(task: Any, tokens: Tokens, file: str, **prompts: Any) -> TextModel:
+def text_model(task: Any, tokens: Tokens, file: str, **more: Any) -> TextModel:
     """What the runtime has to do around the graph. Raises `Refusal` where texts are prepared in some other way."""
     from tokenizers import Tokenizer
 
@@ -93,6 +93,6 @@ def text_model(task: Any, tokens: Tokens, file: str, **prompts: Any) -> TextMode
                 pad_left=tokens.tokenizer.padding_side == "left",
                 strip=strip,
                 lower=lower,
-                **prompts,
+                **more,
             )
     raise Refusal("its texts are prepared by more than the tokenizer", _HINT)

@@ -13,12 +13,13 @@ from lightship.optimize.inside.encoder_texts import texts_of
 from lightship.optimize.inside.encoder_tokens import Tokens, text_model, tokenizer_file, tokens_of
 from lightship.optimize.inside.graph import as_json, with_facts
 from lightship.optimize.inside.refusal import Refusal
-from lightship_runtime.engines import Engine
+from lightship_runtime.engines import Engine, Options
 from lightship_runtime.engines.converted import SIGNATURE
 from lightship_runtime.engines.text_model import TEXT, TOKENIZER
 from lightship_runtime.golden import Golden
 
 ENGINES = ("transformers", "sentence-transformers")
+_LONG = 20_000  # words: more than encoders read
 _LEAVE = "Leave [optimize] onnx out: the model is served as it is."
 _ALLOW = (
     "Serve the model as it is (leave [optimize] onnx out), or allow more with [optimize] tolerance (and `tolerance` "
@@ -35,14 +36,14 @@ class _Encoder:
         tokens: How texts become its inputs.
         network: The module that has the weights.
         answer: From its inputs by name to its output.
-        prompts: Those of TextModel.
+        more: What TextModel says besides.
     """
 
     task: Literal["scores", "tokens", "states", "vector"]
     tokens: Tokens
     network: Any
     answer: Callable[[dict[str, Any]], Any]
-    prompts: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def converted_encoder(
@@ -62,18 +63,30 @@ def converted_encoder(
     """
     encoder = _of_pipeline(original.pipeline) if hasattr(original, "pipeline") else _of_sentences(original)
     file = tokenizer_file(encoder.tokens)
-    model = text_model(encoder.task, encoder.tokens, file, **encoder.prompts)
+    model = text_model(encoder.task, encoder.tokens, file, **encoder.more)
     # Before the export, which turns the weights into single precision.
     answers = answers_of(original, model, texts_of(encoder.tokens, original.signature, golden))
     proto = exported(encoder.network, encoder.answer, encoder.tokens.names)
     facts = {SIGNATURE: as_json(original.signature), TEXT: as_json(model), TOKENIZER: file}
     converted = taken(with_facts(proto, facts))
+    _check_longest(converted)
     worst = worst_of_texts(answers, converted, tolerance)
     if not worst.within:
         raise Refusal(str(worst), _ALLOW)
     if golden is not None and (wrong := golden_differences(converted)):
         raise Refusal(f"the golden answer differs: {wrong[0]}", _ALLOW)
     return {"precision": "single precision", "rows": len(answers[0].texts), "worst": worst.value}
+
+
+def _check_longest(converted: Engine) -> None:
+    """Refuse what would fail over a long text. Raises `Refusal`."""
+    try:
+        converted.predict(["long " * _LONG], Options())
+    except Exception as error:  # of ONNX Runtime, whose errors have no common class
+        raise Refusal(
+            "the tokenizer does not cut texts off where the model ends, and longer ones make it fail",
+            "Write model_max_length, the most tokens of a text, into tokenizer_config.json.",
+        ) from error
 
 
 def _of_pipeline(pipeline: Any) -> _Encoder:
@@ -99,6 +112,11 @@ def _of_pipeline(pipeline: Any) -> _Encoder:
     if pipeline.task == "feature-extraction":
         tokens = tokens_of(tokenizer, prepare, config)
         return _Encoder("states", tokens, network, lambda inputs: network(**inputs)[0])
+    if pipeline.task == "token-classification":
+        labels = tuple(config.id2label[number] for number in sorted(config.id2label))
+        more = {"labels": labels, "unknown": tokenizer.unk_token_id}
+        tokens = tokens_of(tokenizer, prepare, config)
+        return _Encoder("tokens", tokens, network, lambda inputs: network(**inputs)[0].float().softmax(-1), more)
     raise Refusal(f"models for {pipeline.task} are not converted", _LEAVE)
 
 

@@ -72,6 +72,22 @@ def no_resolver(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return start
 
 
+def test_what_is_left_out_is_not_looked_for_by_either(
+    fleet: PackageIndex, session: Session, target: Target, project: Path
+) -> None:
+    source = written(project, "app", "hull==1.0")
+    without = ("Mast",)
+    old = resolve(source, [], target, session, without=without)
+    assert versions(old) == {"app": "1.0", "hull": "1.0"}
+    fetch_wheels(old, session, target, source=source, directory=project)
+    changed = written(project, "app", "hull==1.1")
+    new = resolve(changed, [], target, session, preferences=old, without=without)
+    assert versions(new) == {"app": "1.0", "hull": "1.1"}
+    everything = resolve(changed, [], target, session)
+    fetch_wheels(everything, session, target, source=changed, directory=project)
+    assert versions(resolve(changed, [], target, session, preferences=everything, without=without)) == versions(new)
+
+
 def test_a_changed_pin_needs_no_resolver(change: Change, no_resolver: Callable[[], None]) -> None:
     no_resolver()
     assert change(["app", "hull==1.0", "mast==1.0"], ["app", "hull==1.0", "mast==2.0"]) == {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from sklearn.linear_model import LinearRegression
 from lightship.errors import ProjectError
 from lightship.lock import Inputs, Lock, LockedConversion, LockedWheel, Target, write_lock
 from lightship.plan import Plan, make_plan
+from lightship.plan.optimize import gain_of
 from lightship.project import load_project
 
 
@@ -60,6 +63,59 @@ def test_the_gain_is_told_once_it_is_locked(folder: Path) -> None:
     assert "without scikit-learn" in evidence
     assert "instead onnxruntime" in evidence
     assert "wheels: 5.0 MB less to pull, 20.0 MB less unpacked" in evidence
+
+
+def encoder(folder: Path, architecture: str, *, modules: bool = False) -> Path:
+    """A folder as Hugging Face's, without a tensor."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"architectures": [architecture], "model_type": "bert"}))
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
+    (folder / "tokenizer.json").write_text("{}")
+    if modules:
+        (folder / "modules.json").write_text("[]")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("architecture", "modules", "engine"),
+    [
+        ("BertForSequenceClassification", False, "transformers"),
+        ("BertForTokenClassification", False, "transformers"),
+        ("BertModel", False, "transformers"),
+        ("BertModel", True, "sentence-transformers"),
+    ],
+)
+def test_an_encoder_needs_a_tokenizer_besides_and_no_pytorch(
+    architecture: str, modules: bool, engine: str, tmp_path: Path
+) -> None:
+    encoder(tmp_path / "bge-small-v1.5", architecture, modules=modules)
+    (tmp_path / "requirements.txt").write_text("torch\ntransformers\n")
+    as_it_is = plan(tmp_path)
+    assert as_it_is.server.value.engine == engine
+    assert "ONNX Runtime alone, without PyTorch" in as_it_is.optimize.reason
+    decided = plan(tmp_path, onnx=True)
+    conversion = decided.optimize.value
+    assert conversion is not None
+    assert conversion.path == "bge-small-v1.5.onnx"
+    assert conversion.without == ("huggingface-hub",)
+    assert decided.server.value.engine == "onnxruntime-text"
+    assert [line.text for line in decided.requirements.value.lines] == ["numpy", "onnxruntime", "tokenizers"]
+    assert decided.weights_files == ()
+
+
+def test_other_tasks_of_transformers_are_refused(tmp_path: Path) -> None:
+    encoder(tmp_path / "model", "ViTForImageClassification")
+    with pytest.raises(ProjectError, match="this is for image-classification"):
+        plan(tmp_path, onnx=True)
+
+
+def test_of_many_distributions_the_largest_are_named() -> None:
+    dropped = {f"part-{number}": (number, number) for number in range(10)}
+    lines = gain_of(LockedConversion(wheels=(), dropped=dropped, added={"onnxruntime": (1, 1)}))
+    assert lines[:2] == [
+        "without part-9, part-8, part-7, part-6, part-5, part-4, part-3 and 3 more",
+        "instead onnxruntime",
+    ]
 
 
 def test_what_cannot_be_converted_is_refused(tmp_path: Path) -> None:

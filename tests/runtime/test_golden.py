@@ -37,6 +37,15 @@ def test_floats_may_differ_by_the_relative_tolerance() -> None:
     assert compare(0.0, 1e-20) == []
 
 
+def test_small_numbers_of_a_vector_may_differ_by_the_tolerance_of_its_usual_size() -> None:
+    vector = [0.05, -0.05] * 32
+    assert compare(vector, [*vector[:-1], -0.05000004], 1e-6) == []
+    assert compare([*vector, 1e-9], [*vector, 4e-8], 1e-6) == []
+    assert compare([*vector, 1e-9], [*vector, 1e-7], 1e-6) == ["$[64]: expected 1e-9, got 1e-7"]
+    assert compare([*vector[:8], 1e-9], [*vector[:8], 4e-8], 1e-6) == ["$[8]: expected 1e-9, got 4e-8"]
+    assert compare([*vector, 1e-9], [*vector, 4e-8], 0.0) == ["$[64]: expected 1e-9, got 4e-8"]
+
+
 def test_whole_numbers_strings_booleans_and_null_are_exact() -> None:
     assert compare(1_000_000_000, 1_000_000_001) == ["$: expected 1000000000, got 1000000001"]
     assert compare("a", "b") == ['$: expected "a", got "b"']

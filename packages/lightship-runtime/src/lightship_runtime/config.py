@@ -22,6 +22,7 @@ from lightship_runtime.errors import ConfigError
 EngineName = Literal[
     "sklearn",
     "onnxruntime",
+    "onnxruntime-text",
     "xgboost",
     "lightgbm",
     "catboost",

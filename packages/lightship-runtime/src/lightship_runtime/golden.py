@@ -20,6 +20,7 @@ import msgspec
 DEFAULT_TOLERANCE = 1e-6
 NOISE = 1e-12  # below it a float counts as zero, which has no relative neighbourhood of its own
 _SIZE_LIMIT = 64 << 20  # bytes
+VECTOR = 64  # fractional numbers: such a list is a vector, whose small numbers are the rests of larger ones
 _MOST_DIFFERENCES = 20
 _SHOWN = 80  # characters of a value in a message
 
@@ -65,8 +66,9 @@ def compare(expected: Any, got: Any, tolerance: float = DEFAULT_TOLERANCE) -> li
     """How two JSON values differ, one sentence per place, at most 20; empty where they agree.
 
     Strings, integers, booleans and null must be equal; where either number has a fraction the two may differ by
-    `tolerance`, relative to the larger. Arrays must be equally long. An object may have members that the expected
-    one does not name (a server's own timings, say).
+    `tolerance`, relative to the larger; in vectors of 64 fractional numbers or more, relative to the vector's root
+    mean square where that is more. Arrays must be equally long. An object may have members that the expected one does
+    not name (a server's own timings, say).
 
     >>> compare({"predictions": [1, 0.5]}, {"predictions": [1, 0.50000001]})
     []
@@ -76,7 +78,7 @@ def compare(expected: Any, got: Any, tolerance: float = DEFAULT_TOLERANCE) -> li
     return list(islice(_differences(expected, got, tolerance, "$"), _MOST_DIFFERENCES))
 
 
-def _differences(expected: Any, got: Any, tolerance: float, place: str) -> Iterator[str]:
+def _differences(expected: Any, got: Any, tolerance: float, place: str, noise: float = NOISE) -> Iterator[str]:
     if isinstance(expected, dict) and isinstance(got, dict):
         for name, value in expected.items():
             inner = f"{place}.{name}" if name.isidentifier() else f"{place}[{_shown(name)}]"
@@ -87,15 +89,23 @@ def _differences(expected: Any, got: Any, tolerance: float, place: str) -> Itera
     elif isinstance(expected, list) and isinstance(got, list):
         if len(expected) != len(got):
             yield f"{place}: expected {len(expected)} elements, got {len(got)}"
+        noise = _noise(expected, tolerance)
         for index, (one, other) in enumerate(zip(expected, got)):  # noqa: B905  # the length is compared above
-            yield from _differences(one, other, tolerance, f"{place}[{index}]")
-    elif not _same(expected, got, tolerance):
+            yield from _differences(one, other, tolerance, f"{place}[{index}]", noise)
+    elif not _same(expected, got, tolerance, noise):
         yield f"{place}: expected {_shown(expected)}, got {_shown(got)}"
 
 
-def _same(expected: Any, got: Any, tolerance: float) -> bool:
+def _noise(values: list[Any], tolerance: float) -> float:
+    """By how much each number of a list may differ at least."""
+    if len(values) < VECTOR or not all(type(value) is float for value in values):
+        return NOISE
+    return max(NOISE, tolerance * math.hypot(*values) / math.sqrt(len(values)))
+
+
+def _same(expected: Any, got: Any, tolerance: float, noise: float) -> bool:
     if _is_number(expected) and _is_number(got) and (isinstance(expected, float) or isinstance(got, float)):
-        return math.isclose(expected, got, rel_tol=tolerance, abs_tol=NOISE if tolerance else 0.0)
+        return math.isclose(expected, got, rel_tol=tolerance, abs_tol=noise if tolerance else 0.0)
     return type(expected) is type(got) and bool(expected == got)
 
 

@@ -43,7 +43,7 @@ def convert_model(
     compression = Compression(plan.compression.value)
     converted = convert(_task(plan, conversion, fitting, session), session, compression)
     file = ContextFile(conversion.path, session.cache.blob_path(converted.digest), converted.size, executable=False)
-    report = replace(plan.optimize, evidence=(*plan.optimize.evidence, _compared(converted)))
+    report = replace(plan.optimize, evidence=(*plan.optimize.evidence, _compared(converted, conversion)))
     warnings = (*plan.warnings, *([_MISSING] if converted.refuses_missing else []))
     plan = replace(plan, weights_files=(*plan.weights_files, file), optimize=report, warnings=warnings)
     return plan, fitting.changes
@@ -60,7 +60,7 @@ def _task(plan: Plan, conversion: Conversion, fitting: Locked, session: Session)
     assert model is not None and fitting.lock.conversion is not None
     engine = project.settings.model.engine or model.engine
     path = model.path.relative_to(project.directory).as_posix()
-    digest = file_digest(model.path).removeprefix("sha256:")
+    digest = file_digest(model.path).removeprefix("sha256:") if model.path.is_file() else None
     wheels, target = fitting.lock.conversion.wheels, fitting.lock.target
 
     def base() -> Base:
@@ -73,9 +73,17 @@ def _task(plan: Plan, conversion: Conversion, fitting: Locked, session: Session)
 
     return Task(
         title=path,
-        model=ModelFile(path, model.format, engine, digest, trusted_types=project.settings.model.trusted_types),
+        model=ModelFile(
+            path,
+            model.format,
+            engine,
+            digest,
+            trust=project.settings.model.trust and digest is None,
+            trusted_types=project.settings.model.trusted_types,
+            task=(project.settings.model.task or model.task) if engine == "transformers" else None,
+        ),
         folder=project.directory,
-        code=model.code,
+        files=tuple(dict.fromkeys((*model.files, *model.code))),
         golden=plan.proof.value,
         tolerance=conversion.tolerance,
         wheels=wheels,
@@ -84,8 +92,8 @@ def _task(plan: Plan, conversion: Conversion, fitting: Locked, session: Session)
     )
 
 
-def _compared(converted: Converted) -> str:
+def _compared(converted: Converted, conversion: Conversion) -> str:
     return (
-        f"compared on {converted.rows} rows: the largest difference of two numbers is {converted.worst:.1g} "
-        f"({converted.precision})"
+        f"compared on {converted.rows} {conversion.asked}: the largest difference of two {conversion.compared} is "
+        f"{converted.worst:.1g} ({converted.precision})"
     )

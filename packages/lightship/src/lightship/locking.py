@@ -39,7 +39,6 @@ from lightship.lock import (
 )
 from lightship.oci.image import Platform
 from lightship.plan import BaseChoice, Plan
-from lightship.plan.optimize import SERVED_WITH
 from lightship.session import Session
 
 if TYPE_CHECKING:
@@ -211,7 +210,10 @@ def _resolve(
     conversion = plan.optimize.value
     if conversion is None or target.platform != str(Platform.of_this_machine()):
         # A converted model is the same on all platforms, and is made where the sandbox runs.
-        return resolve(source, extra, target, session, preferences=preferences, builder=builder), None
+        without = conversion.without if conversion else ()
+        return resolve(
+            source, extra, target, session, preferences=preferences, builder=builder, without=without
+        ), None
     from lightship.optimize import lock_converters, locked_conversion, pins_of  # brings the sandbox
 
     wanted, builder = conversion.requirements, replace(builder, requirements=conversion.requirements)
@@ -219,8 +221,10 @@ def _resolve(
     before, converters = lock_converters(
         wanted, conversion.converters, target, session, preferences=known, builder=builder
     )
-    pinned = (*extra, *pins_of(converters, SERVED_WITH))
-    wheels = resolve(source, pinned, target, session, preferences=preferences, builder=builder)
+    pinned = (*extra, *pins_of(converters, conversion.served_with))
+    wheels = resolve(
+        source, pinned, target, session, preferences=preferences, builder=builder, without=conversion.without
+    )
     return wheels, locked_conversion(before, converters, wheels, wanted, target, session)
 
 
@@ -236,7 +240,7 @@ def _requirements_input(plan: Plan, target: Target, session: Session) -> str:
     if conversion := plan.optimize.value:
         wanted = conversion.requirements
         places = _places_of(wanted, session)
-        digests = [*digests, requirements_input(wanted, conversion.converters, target, places)]
+        digests = [*digests, requirements_input(wanted, conversion.converters, target, places), *conversion.without]
     return requirements_input(source, _extra(plan), target, digests)
 
 

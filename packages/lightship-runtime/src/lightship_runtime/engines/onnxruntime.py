@@ -44,7 +44,7 @@ _TYPES = {
     "tensor(string)": "object",
 }
 # Bytes of a model up to which a forked process makes a session of its own to have more threads than one.
-_SMALL = 64 << 20
+SMALL = 64 << 20
 
 
 class OnnxEngine(Engine):
@@ -60,7 +60,7 @@ class OnnxEngine(Engine):
     def __init__(self, source: ModelSource) -> None:
         self._source = source
         self._threads = source.threads
-        self._session = session = _session(source, source.threads)
+        self._session = session = make_session(source, source.threads)
         found = session.get_inputs()
         unknown = sorted({one.type for one in found if one.type not in _TYPES})
         if unknown:
@@ -125,8 +125,8 @@ class OnnxEngine(Engine):
 
     def set_threads(self, threads: int) -> None:
         """More threads need a session of one's own; a large model stays shared, and keeps the one thread it has."""
-        if threads != self._threads and self._source.path.stat().st_size <= _SMALL:
-            self._session = _session(self._source, threads)
+        if threads != self._threads and self._source.path.stat().st_size <= SMALL:
+            self._session = make_session(self._source, threads)
             self._threads = threads
 
     def _run(self, feed: Any) -> list[Any]:
@@ -134,7 +134,8 @@ class OnnxEngine(Engine):
         return results
 
 
-def _session(source: ModelSource, threads: int) -> Any:
+def make_session(source: ModelSource, threads: int) -> Any:
+    """An `InferenceSession` of the file, on the GPU where ONNX Runtime has one."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -11,6 +11,7 @@ from lightship_runtime.errors import StartError
 _CLASSES = {
     "sklearn": "sklearn.SklearnEngine",
     "onnxruntime": "onnxruntime.OnnxEngine",
+    "onnxruntime-text": "onnxruntime_text.OnnxTextEngine",
     "xgboost": "xgboost.XGBoostEngine",
     "lightgbm": "lightgbm.LightGBMEngine",
     "catboost": "catboost.CatBoostEngine",

@@ -75,6 +75,11 @@ class SentenceTransformersEngine(Engine):
         return cls(model)
 
     @property
+    def model(self) -> Any:
+        """The library's own object, which the builder converts."""
+        return self._model
+
+    @property
     def signature(self) -> Signature:
         return self._signature
 

@@ -76,6 +76,11 @@ class TransformersEngine(Engine):
         return cls(made, TASKS[name])
 
     @property
+    def pipeline(self) -> Any:
+        """The library's own object, which the builder converts."""
+        return self._pipeline
+
+    @property
     def signature(self) -> Signature:
         return self._signature
 

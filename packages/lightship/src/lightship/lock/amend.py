@@ -21,6 +21,7 @@ from lightship.lock.file import LockedWheel
 from lightship.lock.index import IndexConfiguration, index_options
 from lightship.lock.offers import locked_wheels
 from lightship.lock.requirements import RequirementsSource, read_toml
+from lightship.lock.requirements_file import normalised
 from lightship.lock.target import Target
 from lightship.lock.uv import Uv, UvError
 from lightship.session import Session
@@ -51,7 +52,7 @@ def amended(
     roots = _roots(source, extra)
     if roots is None or not _fit(locked, target, source):
         return None
-    work = _Amendment({wheel.name: wheel for wheel in locked}, target, session.cache)
+    work = _Amendment({wheel.name: wheel for wheel in locked}, target, session.cache, uv.without)
     pins = work.changed_pins(roots)
     if pins is None or len(pins) > MOST_CHANGES:
         return None
@@ -128,8 +129,9 @@ def _offered(
 
 
 class _Amendment:
-    def __init__(self, wheels: dict[str, LockedWheel], target: Target, cache: Cache) -> None:
+    def __init__(self, wheels: dict[str, LockedWheel], target: Target, cache: Cache, without: Sequence[str]) -> None:
         self.wheels = wheels
+        self._without = frozenset(map(normalised, without))
         self._cache = cache
         self._markers = target.markers()
 
@@ -177,6 +179,8 @@ class _Amendment:
         return names
 
     def _applies(self, requirement: Requirement, extra: str) -> bool:
+        if _name(requirement) in self._without:
+            return False
         return requirement.marker is None or requirement.marker.evaluate({**self._markers, "extra": extra})
 
     def _requirements(self, wheel: LockedWheel) -> list[Requirement] | None:

@@ -24,6 +24,7 @@ def resolve(
     *,
     preferences: Sequence[LockedWheel] = (),
     builder: Builder | None = None,
+    without: Sequence[str] = (),
 ) -> tuple[LockedWheel, ...]:
     """The wheels of the image.
 
@@ -32,6 +33,7 @@ def resolve(
         preferences: The wheels of the lock so far. Their versions are kept where the requirements allow; without
             them everything moves to its newest version.
         builder: For what nobody offers as a wheel; without one such requirements are refused.
+        without: Packages that are left out although others require them.
 
     Raises: `LockError` where no set of wheels fits, `ProjectError` where the requirements cannot be read,
         `NetworkError` where the index cannot be reached; and what the builder raises.
@@ -45,7 +47,7 @@ def resolve(
         links = BuiltWheels(folder.resolve(), session.cache, builder)
         try:
             with session.progress.task(f"Resolving {source.title}"):
-                uv = Uv(session, index, source.directory)
+                uv = Uv(session, index, source.directory, tuple(without))
                 if preferences and (wheels := amended(preferences, source, extra, target, session, index, uv)):
                     return wheels
                 offers = _offers(source, extra, target, uv, preferences, links)

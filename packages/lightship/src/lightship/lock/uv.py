@@ -61,11 +61,15 @@ class UvError(Exception):
 
 @dataclass(frozen=True)
 class Uv:
-    """uv in a project's folder, with the user's index configuration."""
+    """uv in a project's folder, with the user's index configuration.
+
+    `without` are packages that are left out although others require them.
+    """
 
     session: Session
     index: IndexConfiguration
     directory: Path
+    without: tuple[str, ...] = ()
 
     def compile(
         self,
@@ -110,6 +114,9 @@ class Uv:
         with self.session.cache.temporary_directory() as folder:
             if constraints:
                 arguments += ["--constraints", _written(folder / "constraints.txt", "\n".join([*constraints, ""]))]
+            if self.without:  # a requirement that applies to no Python takes the place of all others of that name
+                lines_without = [f"{name} ; python_version < '3'" for name in self.without]
+                arguments += ["--overrides", _written(folder / "without.txt", "\n".join([*lines_without, ""]))]
             if sdists_of:
                 settings = without_metadata(self.index.environ, self.directory, sdists_of)
                 environ["UV_CONFIG_FILE"] = _written(folder / "uv.toml", settings)

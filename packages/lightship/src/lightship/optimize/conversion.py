@@ -16,7 +16,7 @@ from lightship.bases.base import Base
 from lightship.building.failure import SourceBuildError, last_lines
 from lightship.building.leavings import open_left, read_result
 from lightship.building.sandbox import sandbox_root
-from lightship.cache import CHUNK, storing
+from lightship.cache import CHUNK, file_digest, storing
 from lightship.errors import ProjectError
 from lightship.layers import EPOCH, Compression
 from lightship.layers.environment import PREFIX, PYTHON, Environment
@@ -59,7 +59,7 @@ class Task:
         title: The model's path, for people.
         model: As the runtime loads it; its path is relative to `folder`.
         folder: The project's folder.
-        code: The project's own modules that the model imports.
+        files: The model's file or files, and the project's own modules that it imports.
         golden: The golden request and answer, which the converted model must give too.
         tolerance: How far answers may differ.
         wheels: The environment to convert in, all of them in the cache.
@@ -70,7 +70,7 @@ class Task:
     title: str
     model: ModelFile
     folder: Path
-    code: tuple[Path, ...]
+    files: tuple[Path, ...]
     golden: Path | None
     tolerance: float
     wheels: tuple[LockedWheel, ...]
@@ -122,7 +122,8 @@ def _key(task: Task) -> str:
         [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in _program()],
         RuntimeRecipe(Environment("/usr/bin/python3", "3"), None).key,
         msgspec.to_builtins(task.model),
-        [hashlib.sha256(path.read_bytes()).hexdigest() for path in (*task.code, *filter(None, [task.golden]))],
+        [[path.relative_to(task.folder).as_posix(), file_digest(path)] for path in task.files],
+        file_digest(task.golden) if task.golden is not None else None,
         task.tolerance,
         sorted(wheel.sha256 for wheel in task.wheels),
         task.base_key,
@@ -177,7 +178,7 @@ def _fill(work: Path, task: Task) -> None:
         shutil.copyfile(path, inside / path.name)
     for folder in ("out", "tmp", "app"):
         (work / folder).mkdir()
-    for path in (task.folder / task.model.path, *task.code):
+    for path in task.files:
         target = work / "app" / path.relative_to(task.folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)

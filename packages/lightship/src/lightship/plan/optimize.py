@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -12,11 +13,58 @@ from lightship.models import Model
 from lightship.plan.decision import Decision
 from lightship.project import Project
 from lightship.quantities import human_size
+from lightship_runtime.config import EngineName
 
-SERVED_WITH = ("numpy", "onnxruntime")
-_ENGINES = {"sklearn": "scikit-learn", "xgboost": "XGBoost", "lightgbm": "LightGBM"}  # whose models are converted
-# protobuf 7 takes no booleans for numbers, which skl2onnx 1.20 gives it for histogram gradient boosting.
-_CONVERTERS = ("skl2onnx>=1.18", "onnxmltools>=1.13", "onnx", "protobuf<7")
+# Whose models are converted, by engine.
+_LIBRARIES = {
+    "sklearn": "scikit-learn",
+    "xgboost": "XGBoost",
+    "lightgbm": "LightGBM",
+    "transformers": "transformers",
+    "sentence-transformers": "sentence-transformers",
+}
+_MOST_NAMED = 8  # distributions in one line
+_TASKS = ("text-classification", "token-classification", "feature-extraction")  # of transformers
+
+
+@dataclass(frozen=True)
+class _Way:
+    """What converts a kind of models, and what serves them then.
+
+    Attributes:
+        engine: That of the converted model.
+        served_with: What it needs in the image.
+        converters: What is installed beside the user's requirements to convert it.
+        without: What those require, and do without.
+        asked: What both models are asked, for people.
+        compared: What their answers are made of, for people.
+    """
+
+    engine: EngineName
+    served_with: tuple[str, ...]
+    converters: tuple[str, ...]
+    without: tuple[str, ...]
+    asked: str
+    compared: str
+
+
+_TABLES = _Way(
+    "onnxruntime",
+    ("numpy", "onnxruntime"),
+    # protobuf 7 takes no booleans for numbers, which skl2onnx 1.20 gives it for histogram gradient boosting.
+    ("skl2onnx>=1.18", "onnxmltools>=1.13", "onnx", "protobuf<7"),
+    (),
+    "rows",
+    "numbers",
+)
+_TEXTS = _Way(
+    "onnxruntime-text",
+    ("numpy", "onnxruntime", "tokenizers"),
+    ("torch>=2.6", "onnx", "onnxscript"),  # PyTorch's exporter without TorchScript, with any lengths of texts
+    ("huggingface-hub",),  # tokenizers would fetch files with it, and works without
+    "texts",
+    "scores or vectors",
+)
 
 
 @dataclass(frozen=True)
@@ -25,15 +73,25 @@ class Conversion:
 
     Attributes:
         path: Of the converted file, relative to the app's folder.
-        requirements: The user's, in which the model is loaded and converted; the image itself needs `SERVED_WITH`.
-        converters: What is installed beside them.
+        engine: What runs it.
+        requirements: The user's, in which the model is loaded and converted; the image itself needs `served_with`.
+        served_with: The distributions that the image has, in the versions that the conversion was compared with.
+        without: What those require, and the image does without.
+        converters: What is installed beside the requirements to convert.
         tolerance: How far answers may differ.
+        asked: What both models are asked, for people.
+        compared: What their answers are made of, for people.
     """
 
     path: str
+    engine: EngineName
     requirements: RequirementsSource
+    served_with: tuple[str, ...]
+    without: tuple[str, ...]
     converters: tuple[str, ...]
     tolerance: float
+    asked: str
+    compared: str
 
     @property
     def image_requirements(self) -> RequirementsSource:
@@ -41,7 +99,7 @@ class Conversion:
         from lightship.lock.index import index_options
 
         options = (line.text for line in index_options(self.requirements))
-        return proposed_requirements([*options, *SERVED_WITH], self.requirements.directory)
+        return proposed_requirements([*options, *self.served_with], self.requirements.directory)
 
 
 def decide_optimize(
@@ -50,20 +108,34 @@ def decide_optimize(
     """As `[optimize]` says. Raises `ProjectError` where there is nothing that could be converted."""
     table = project.settings.optimize
     engine = (project.settings.model.engine or model.engine) if model else None
+    task = (project.settings.model.task or model.task) if model and engine == "transformers" else None
     if not table.onnx:
-        return Decision("optimize", None, "nothing", _why_not(model, engine))
-    if model is None or engine not in _ENGINES:
+        return Decision("optimize", None, "nothing", _why_not(model, engine, task))
+    if model is None or engine not in _LIBRARIES:
         what = f"a {model.format} model, run by {engine}" if model else "an application of your own"
         raise ProjectError(
-            f"[optimize] onnx = true converts models of scikit-learn, XGBoost and LightGBM; this is {what}.",
+            "[optimize] onnx = true converts models of scikit-learn, XGBoost and LightGBM, and encoders of texts of "
+            f"transformers and sentence-transformers; this is {what}.",
             hint="Leave [optimize] onnx out.",
         )
+    if engine == "transformers" and task not in _TASKS:
+        raise ProjectError(
+            f"[optimize] onnx = true converts models of transformers for {', '.join(_TASKS)}; this is for "
+            f"{task or 'something else'}.",
+            hint="Leave [optimize] onnx out.",
+        )
+    way = _TEXTS if engine in ("transformers", "sentence-transformers") else _TABLES
     path = PurePosixPath(model.path.relative_to(project.directory).as_posix())
     conversion = Conversion(
-        str(path.with_suffix(".onnx")),
+        _converted_path(path, folder=model.path.is_dir()),
+        way.engine,
         requirements,
-        (*_CONVERTERS, *SERVED_WITH),
+        way.served_with,
+        way.without,
+        (*way.converters, *way.served_with),
         table.tolerance,
+        way.asked,
+        way.compared,
     )
     return Decision(
         "optimize",
@@ -74,9 +146,17 @@ def decide_optimize(
     )
 
 
-def _why_not(model: Model | None, engine: str | None) -> str:
-    if model is not None and engine in _ENGINES:
-        return f"[optimize] onnx = true would serve it with ONNX Runtime alone, without {_ENGINES[engine]}"
+def _converted_path(path: PurePosixPath, *, folder: bool) -> str:
+    """Beside the model. A folder's name may have dots that begin no suffix."""
+    if folder:
+        return f"{path}.onnx" if path.name else "model.onnx"  # the project's own folder has no name
+    return str(path.with_suffix(".onnx"))
+
+
+def _why_not(model: Model | None, engine: str | None, task: str | None) -> str:
+    if model is not None and engine in _LIBRARIES and (engine != "transformers" or task in _TASKS):
+        whose = "PyTorch" if engine in ("transformers", "sentence-transformers") else _LIBRARIES[engine]
+        return f"[optimize] onnx = true would serve it with ONNX Runtime alone, without {whose}"
     return "there is nothing that could be converted" if model is None else f"a {model.format} model stays as it is"
 
 
@@ -95,8 +175,16 @@ def gain_of(conversion: LockedConversion) -> list[str]:
         - sum(sizes[each] for sizes in conversion.added.values())
         for each in (0, 1)
     )
-    lines = [f"without {', '.join(conversion.dropped)}"] if conversion.dropped else []
+    lines = [f"without {_named(conversion.dropped)}"] if conversion.dropped else []
     if conversion.added:
-        lines.append(f"instead {', '.join(conversion.added)}")
+        lines.append(f"instead {_named(conversion.added)}")
     lines.append(f"wheels: {human_size(packed)} less to pull, {human_size(unpacked)} less unpacked")
     return lines
+
+
+def _named(sizes: Mapping[str, tuple[int, int]]) -> str:
+    """Distributions by name; of many the largest."""
+    if len(sizes) <= _MOST_NAMED:
+        return ", ".join(sizes)
+    largest = sorted(sizes, key=lambda name: sizes[name][1], reverse=True)[: _MOST_NAMED - 1]
+    return f"{', '.join(largest)} and {len(sizes) - len(largest)} more"

@@ -12,7 +12,7 @@ from lightship.models import Model, compare, detect
 from lightship.plan.accelerator import Accelerator, decide_accelerator
 from lightship.plan.base import BaseChoice, decide_base
 from lightship.plan.decision import Decision
-from lightship.plan.optimize import SERVED_WITH, Conversion, decide_optimize
+from lightship.plan.optimize import Conversion, decide_optimize
 from lightship.plan.platforms import decide_platforms
 from lightship.plan.requirements import decide_requirements
 from lightship.plan.server import Server, decide_server
@@ -146,7 +146,7 @@ def _of_conversion(conversion: Conversion) -> Decision[RequirementsSource]:
     return Decision(
         "requirements",
         conversion.image_requirements,
-        ", ".join(SERVED_WITH),
+        ", ".join(conversion.served_with),
         f"what a converted model needs; {conversion.requirements.title} is needed to convert it only",
     )
 

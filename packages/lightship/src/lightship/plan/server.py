@@ -49,7 +49,7 @@ def decide_server(project: Project, model: Model | None, conversion: Conversion 
         why = f"{why} for {task}"
     grpc = GRPC_REQUIREMENTS if serve.grpc_port else ()
     if conversion is not None:
-        engine, why = "onnxruntime", f"the model is converted, {engine} is left out"
+        engine, why = conversion.engine, f"the model is converted, {engine} is left out"
     server = Server(None, engine, serve.port, serve.health, grpc)
     return Decision(
         "server",

@@ -15,6 +15,7 @@ import msgspec
 
 from lightship.optimize.inside.accept import Request, accepted
 from lightship.optimize.inside.refusal import Refusal
+from lightship_runtime.errors import StartError
 
 
 def main() -> None:
@@ -26,6 +27,8 @@ def main() -> None:
         result: dict[str, object] = {"report": accepted(request, work)}
     except Refusal as error:
         result = {"refused": error.message, "hint": error.hint}
+    except StartError as error:
+        result = {"refused": f"it cannot be loaded: {error.message.rstrip('.')}", "hint": error.hint or ""}
     sys.stdout.flush()
     (work / "result.json").write_text(json.dumps(result))
 

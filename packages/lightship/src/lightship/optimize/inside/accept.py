@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import msgspec
 
 from lightship.optimize.inside.compare import Sample, worst_difference
 from lightship.optimize.inside.conversions import conversions
+from lightship.optimize.inside.encoders import ENGINES, converted_encoder
+from lightship.optimize.inside.golden_request import golden_differences
 from lightship.optimize.inside.inputs import inputs_of
 from lightship.optimize.inside.load import load_model
 from lightship.optimize.inside.refusal import Refusal
-from lightship_runtime.config import ModelFile
+from lightship_runtime.config import EngineName, ModelFile
 from lightship_runtime.engines import Engine, ModelSource, Options, find_engine, import_packages
-from lightship_runtime.golden import Golden, load_golden
-from lightship_runtime.payload import Call, RequestError, ServedModel, encode, parse
+from lightship_runtime.golden import load_golden
 
 _OUTPUT = "model.onnx"
 
@@ -32,10 +34,18 @@ def accepted(request: Request, work: Path) -> dict[str, Any]:
     """Write out/model.onnx. Returns what was compared. Raises `Refusal`."""
     original = _engine(request.model, work / "app")
     golden = load_golden(work / "golden.json") if request.golden else None
-    if golden is not None and (wrong := _golden_differences(original, golden)):
+    if golden is not None and (wrong := golden_differences(original, golden)):
         raise Refusal(
             f"the model does not give the golden answer even before it is converted: {wrong[0]}",
             "Mend golden.json, or the versions in the requirements.",
+        )
+    if request.model.engine in ENGINES:
+        return converted_encoder(
+            original,
+            golden,
+            request.tolerance,
+            taken=partial(_written, work=work, engine="onnxruntime-text"),
+            golden_differences=partial(golden_differences, golden=golden) if golden else lambda engine: [],
         )
     model = load_model(request.model, work / "app")
     inputs = inputs_of(model, original.signature, golden)
@@ -52,7 +62,7 @@ def accepted(request: Request, work: Path) -> dict[str, Any]:
                 converted, kept = _written(content(False), work), False
             if not worst.within:
                 refused.append(f"{name}: {worst}")
-            elif golden is not None and (wrong := _golden_differences(converted, golden)):
+            elif golden is not None and (wrong := golden_differences(converted, golden)):
                 refused.append(f"{name}: the golden answer differs: {wrong[0]}")
             else:
                 rows = len(sample.rows) + (len(inputs.missing) if kept else 0)
@@ -85,20 +95,9 @@ def _answers(engine: Engine, rows: list[Any]) -> bool:
     return True
 
 
-def _golden_differences(engine: Engine, golden: Golden) -> list[str]:
-    """As the server in the image will be asked."""
-    model = ServedModel("model", engine.signature)
-    try:
-        asked = parse(Call("predict", golden.body, query=golden.path.partition("?")[2]), model)
-    except RequestError as error:
-        return [f"the request is refused: {error.message}"]
-    answer = encode(asked, engine.predict(asked.instances, asked.options), model)
-    return golden.differences(msgspec.json.decode(answer.body))
-
-
-def _written(content: bytes, work: Path) -> Engine:
+def _written(content: bytes, work: Path, engine: EngineName = "onnxruntime") -> Engine:
     (work / "out" / _OUTPUT).write_bytes(content)
-    return _engine(ModelFile(_OUTPUT, "onnx", "onnxruntime"), work / "out")
+    return _engine(ModelFile(_OUTPUT, "onnx", engine), work / "out")
 
 
 def _first_line(error: Exception) -> str:

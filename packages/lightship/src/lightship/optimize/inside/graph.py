@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,8 +19,19 @@ def finish(model: Any, *, probabilities: bool) -> None:
     graph = model.graph
     del graph.output[2 if probabilities else 1 :]
     _flatten(graph)
+    plain(model)
+
+
+def plain(model: Any) -> None:
+    """Leave out what differs from machine to machine, and what only people would read."""
+    graph = model.graph
     for node in graph.node:
         node.doc_string = ""
+        del node.metadata_props[:]
+    for part in (graph, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    del graph.value_info[:]
     graph.name, graph.doc_string = "model", ""
     # Who made it and when says nothing about what it answers.
     model.producer_name = model.producer_version = model.domain = model.doc_string = ""
@@ -40,11 +52,20 @@ def content_of(model: Any, missing: bool, *, signature: Signature) -> bytes:
         missing: Whether the model may be asked with missing values.
         signature: Of the model before it was converted.
     """
+    return with_facts(model, {MISSING_VALUES: as_json(missing), SIGNATURE: as_json(signature)})
+
+
+def as_json(value: Any) -> str:
+    """A fact as it stands in the metadata."""
+    return msgspec.json.encode(value).decode()
+
+
+def with_facts(model: Any, facts: Mapping[str, str]) -> bytes:
+    """The file's content, with these facts as its metadata."""
     del model.metadata_props[:]
-    facts = {MISSING_VALUES: missing, SIGNATURE: signature}
     for key, value in sorted(facts.items()):
         entry = model.metadata_props.add()
-        entry.key, entry.value = key, msgspec.json.encode(value).decode()
+        entry.key, entry.value = key, value
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 

@@ -83,11 +83,19 @@ class Abilities(msgspec.Struct, frozen=True, array_like=True):
         generates: Whether it writes text.
         embeds: Whether it gives a vector for a text.
         context: Tokens that prompt and answer may have together; None where unknown.
+        chats: Whether it has a chat template.
+        tools: Whether that has a place for tools.
+        response_formats: Forms that it can keep its answers to.
+        most_logprobs: Alternatives per token that it gives with log probabilities; None for none.
     """
 
     generates: bool = False
     embeds: bool = False
     context: int | None = None
+    chats: bool = False
+    tools: bool = False
+    response_formats: tuple[str, ...] = ()
+    most_logprobs: int | None = None
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):

@@ -218,10 +218,14 @@ class _Host:
 
 
 def _abilities(engine: Engine) -> Abilities:
+    from lightship_runtime.generation.engine import GenerationEngine
     from lightship_runtime.payload.embeddings import gives_vectors
 
-    context = getattr(engine, "context", None) if engine.generates else None
-    return Abilities(engine.generates, gives_vectors(engine.signature) is not None, context)
+    embeds = gives_vectors(engine.signature) is not None
+    if not isinstance(engine, GenerationEngine):
+        return Abilities(embeds=embeds)
+    formats = tuple(sorted(engine.response_formats))
+    return Abilities(True, embeds, engine.context, engine.chats, engine.tools, formats, engine.most_logprobs)
 
 
 def _signature(engine: Engine) -> bytes:

@@ -46,14 +46,8 @@ class GenerationAnswering:
         iterator ends the model's work on it. Raises RequestError.
         """
         began = self._clock()
-        try:
-            asked, prompt_tokens = self._asked(call)
-            request = asked.request
-        except (RequestError, BadInstances) as error:
-            raise _refused(error) from error
-        except FAILURES as error:
-            self._failed(error)
-            raise RequestError("The model failed on this request.", 500) from error
+        asked, prompt_tokens = self._asked(call)
+        request = asked.request
         writing = _Writing(self._engine, request, prompt_tokens, outcome, began, self._clock)
         try:
             if asked.streamed:
@@ -74,10 +68,21 @@ class GenerationAnswering:
             self._failed(error)
             raise RequestError("The model failed on this request.", 500) from error
 
+    def prompt_tokens(self, call: Call) -> int:
+        """How many tokens a call's prompt has. Raises RequestError for what can never be answered."""
+        return self._asked(call)[1]
+
     def _asked(self, call: Call) -> tuple[Asked, int]:
+        """What a call asks for, and the tokens of its prompt. Raises RequestError."""
         identity = Identity(self._name, secrets.token_hex(16), int(time.time()))
-        asked = _PARSERS[call.protocol](call, self._engine, identity)
-        request, prompt_tokens = fitting(asked.request, self._engine, asked.form.prompt)
+        try:
+            asked = _PARSERS[call.protocol](call, self._engine, identity)
+            request, prompt_tokens = fitting(asked.request, self._engine, asked.form.prompt)
+        except (RequestError, BadInstances) as error:
+            raise _refused(error) from error
+        except FAILURES as error:
+            self._failed(error)
+            raise RequestError("The model failed on this request.", 500) from error
         return Asked(request, asked.streamed, asked.form), prompt_tokens
 
 

@@ -213,8 +213,8 @@ class _Host:
             engine.set_threads(self._threads)
         Worker(mine, loaded.answering, slots, streams=engine.streams).run()
 
-    def _announce(self, phase: str) -> None:
-        self._birth.send(encode(Phase(phase)))
+    def _announce(self, phase: str, done: float | None) -> None:
+        self._birth.send(encode(Phase(phase, done)))
 
 
 def _abilities(engine: Engine) -> Abilities:

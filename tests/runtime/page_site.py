@@ -22,9 +22,13 @@ from lightship_runtime.pages import PageSettings, pages, shell
 from lightship_runtime.payload import Call, RequestError
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+SEE_VIOLATIONS = (
+    "window.violations = []; addEventListener('securitypolicyviolation', "
+    "(event) => violations.push(event.violatedDirective + ' ' + event.blockedURI));"
+)
 STREAMS = {"text/event-stream": b"data: %s\n\n", "application/x-ndjson": b"%s\n"}
 
 
@@ -129,6 +133,61 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
         yield browser
         browser.close()
+
+
+class Visit:
+    """A page that is looked at, and what went wrong meanwhile. `site` is whatever has a `url`."""
+
+    def __init__(self, page: Page, site: Any) -> None:
+        self.page = page
+        self.site = site
+        self.elsewhere: list[str] = []
+        self.errors: list[str] = []
+        page.on("request", self._requested)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.route(lambda url: not self._own(url), lambda route: route.abort())
+        page.add_init_script(SEE_VIOLATIONS)
+
+    def _own(self, url: str) -> bool:
+        return url.startswith((self.site.url, f"blob:{self.site.url}"))
+
+    def _requested(self, request: Any) -> None:
+        if not self._own(request.url):
+            self.elsewhere.append(request.url)
+
+    def open(self, path: str = "") -> Page:
+        self.page.goto(self.site.url + path)
+        return self.page
+
+    def predict(self) -> None:
+        from playwright.sync_api import expect
+
+        self.page.get_by_role("button", name="Predict").click()
+        expect(self.page.locator("#answer")).to_have_attribute("aria-busy", "false")
+
+    @property
+    def facts(self) -> Any:
+        return self.page.locator("#facts")
+
+    @property
+    def result(self) -> Any:
+        return self.page.locator("#answer-result")
+
+    def check(self) -> None:
+        """Nothing came from elsewhere, nothing broke the policy, nothing was left in the browser."""
+        assert self.elsewhere == []
+        assert self.errors == []
+        assert self.page.evaluate("window.violations") == []
+        assert self.page.context.cookies() == []
+        assert self.page.evaluate("localStorage.length + sessionStorage.length") == 0
+
+
+def check_access(page: Page) -> None:
+    """By the rules of axe, WCAG's among them: names, roles, contrast, order."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
 
 
 def _header(name: str, value: str) -> tuple[bytes, bytes]:

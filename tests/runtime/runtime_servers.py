@@ -57,6 +57,10 @@ class Runtime:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from page_site import Site, chromium, served
-from playwright.sync_api import Browser, Page, expect
+from page_site import Site, Visit, check_access, chromium, served
+from playwright.sync_api import Browser, expect
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
@@ -37,10 +36,6 @@ ROW = [5.1, 3.5, 1.4, 0.2]
 # A picture of one pixel.
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
-)
-SEE_VIOLATIONS = (
-    "window.violations = []; addEventListener('securitypolicyviolation', "
-    "(event) => violations.push(event.violatedDirective + ' ' + event.blockedURI));"
 )
 
 
@@ -88,51 +83,6 @@ class Labeller(Speller):
     def predict(self, instances: Instances, options: Options) -> Prediction:
         self.asked.append((instances, options))
         return Prediction([self._prediction for _ in instances])
-
-
-class Visit:
-    """A page that is looked at, and what went wrong meanwhile."""
-
-    def __init__(self, page: Page, site: Site) -> None:
-        self.page = page
-        self.site = site
-        self.elsewhere: list[str] = []
-        self.errors: list[str] = []
-        page.on("request", self._requested)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.route(lambda url: not self._own(url), lambda route: route.abort())
-        page.add_init_script(SEE_VIOLATIONS)
-
-    def _own(self, url: str) -> bool:
-        return url.startswith((self.site.url, f"blob:{self.site.url}"))
-
-    def _requested(self, request: Any) -> None:
-        if not self._own(request.url):
-            self.elsewhere.append(request.url)
-
-    def open(self, path: str = "") -> Page:
-        self.page.goto(self.site.url + path)
-        return self.page
-
-    def predict(self) -> None:
-        self.page.get_by_role("button", name="Predict").click()
-        expect(self.page.locator("#answer")).to_have_attribute("aria-busy", "false")
-
-    @property
-    def facts(self) -> Any:
-        return self.page.locator("#facts")
-
-    @property
-    def result(self) -> Any:
-        return self.page.locator("#answer-result")
-
-    def check(self) -> None:
-        """Nothing came from elsewhere, nothing broke the policy, nothing was left in the browser."""
-        assert self.elsewhere == []
-        assert self.errors == []
-        assert self.page.evaluate("window.violations") == []
-        assert self.page.context.cookies() == []
-        assert self.page.evaluate("localStorage.length + sessionStorage.length") == 0
 
 
 @pytest.fixture(scope="module")
@@ -478,7 +428,7 @@ def test_nothing_bars_people_who_see_or_type_differently(
     else:
         at.predict()
         expect(at.result.locator(".bars")).to_be_visible()
-    _check_access(page)
+    check_access(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.set_viewport_size({"width": 320, "height": 640})
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -491,10 +441,10 @@ def test_nor_does_anything_where_something_is_missing_or_wrong(
     look = {"color_scheme": scheme, "bypass_csp": True, "reduced_motion": "reduce"}
     page = visit(iris, settings, key="s3cret-key", look=look).open()
     expect(page.get_by_label("API key")).to_be_visible()
-    _check_access(page)
+    check_access(page)
     page = visit(iris, settings, ready=False, look=look).open()
     expect(page.get_by_role("status")).to_contain_text("Loading")
-    _check_access(page)
+    check_access(page)
     at = visit(Speller(), PageSettings("speller", streaming=True), look=look)
     page = at.open()
     page.get_by_label("Text").fill("one bad word")
@@ -503,10 +453,4 @@ def test_nor_does_anything_where_something_is_missing_or_wrong(
     page.locator("#ask-json-tab").click()
     page.locator("#json").fill("[")
     expect(page.locator("#json-error")).to_be_visible()
-    _check_access(page)
-
-
-def _check_access(page: Page) -> None:
-    """By the rules of axe, WCAG's among them: names, roles, contrast, order."""
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+    check_access(page)

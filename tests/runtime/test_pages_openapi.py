@@ -19,10 +19,13 @@ from sklearn.linear_model import LogisticRegression
 
 from lightship_runtime.engines.engine import Signature, TensorSpec
 from lightship_runtime.engines.sklearn import SklearnEngine
+from lightship_runtime.generation.chat import parse_chat
+from lightship_runtime.generation.completions import parse_completions
+from lightship_runtime.generation.plain import parse_plain
 from lightship_runtime.host.answering import Answering
 from lightship_runtime.log import Log
 from lightship_runtime.pages import PageSettings, pages, shell
-from lightship_runtime.payload import Call
+from lightship_runtime.payload import Call, RequestError
 
 NAMES = ("sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)")
 ROW = [5.1, 3.5, 1.4, 0.2]
@@ -42,6 +45,14 @@ SIGNATURES = {
     "audio": Signature("audio"),
     "any": Signature(),
 }
+WRITERS: dict[str, dict[str, Any]] = {
+    "prompts": {},
+    "chats": {"chats": True, "context": 100},
+    "everything": {
+        **{"chats": True, "tools": True, "most_logprobs": 3, "keys": True},
+        "response_formats": ("json_object", "json_schema"),
+    },
+}
 STATUSES = {"200", "400", "406", "408", "413", "415", "429", "500", "503", "504"}
 
 
@@ -59,7 +70,11 @@ def accepts(api: dict[str, Any], schema: str, value: Any) -> bool:
 @pytest.mark.parametrize("signature", SIGNATURES.values(), ids=SIGNATURES)
 @pytest.mark.parametrize("on", [True, False])
 def test_the_document_is_valid_for_every_kind_of_model(signature: Signature, on: bool) -> None:
-    api = document(signature, keys=on, streaming=on, inference=on, metrics=on, formats=("csv", "npy") if on else ())
+    check(document(signature, keys=on, streaming=on, inference=on, metrics=on, formats=("csv", "npy") if on else ()))
+
+
+def check(api: dict[str, Any]) -> None:
+    """Valid, whole, and without a name twice."""
     OpenAPIV31SpecValidator(api).validate()
     for schema in api["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
@@ -70,6 +85,55 @@ def test_the_document_is_valid_for_every_kind_of_model(signature: Signature, on:
     for item in api["paths"].values():
         for operation in item.values():
             assert all("description" in response for response in operation["responses"].values())
+
+
+@pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS)
+def test_the_document_is_valid_for_models_that_write(writer: dict[str, Any]) -> None:
+    api = document(SIGNATURES["text"], generates=True, **writer)
+    check(api)
+    chats = writer.get("chats", False)
+    assert ("/v1/chat/completions" in api["paths"]) == chats
+    schemas = api["components"]["schemas"]
+    assert ("messages" in schemas["GenerateRequest"]["properties"]) == chats
+    if chats:
+        able = schemas["ChatRequest"]["properties"].keys()
+        assert able >= {"messages", "temperature", "stream"}
+        assert {name: name in able for name in ("tools", "logprobs", "response_format")} == dict.fromkeys(
+            ("tools", "logprobs", "response_format"), "tools" in writer
+        )
+    generate = api["paths"]["/generate"]["post"]["responses"]["400"]["content"]["application/json"]["schema"]
+    assert generate == {"$ref": "#/components/schemas/Error"}
+    completions = api["paths"]["/v1/completions"]["post"]["responses"]["400"]["content"]["application/json"]["schema"]
+    assert completions == {"$ref": "#/components/schemas/OpenAIError"}
+
+
+def test_every_member_that_is_described_is_one_that_is_read() -> None:
+    schemas = document(SIGNATURES["text"], generates=True, **WRITERS["everything"])["components"]["schemas"]
+    for name, parse in (
+        ("ChatRequest", parse_chat),
+        ("CompletionRequest", parse_completions),
+        ("GenerateRequest", parse_plain),
+    ):
+        for member in schemas[name]["properties"]:
+            try:
+                parse(Call("chat", msgspec.json.encode({member: {"wrong": "type"}})), None, None)  # type: ignore[arg-type]
+            except RequestError as error:
+                assert (error.code, error.param) != ("unknown_parameter", member)
+
+
+def test_the_golden_request_is_the_example_of_its_form() -> None:
+    golden = {"messages": [{"role": "user", "content": "Ahoy"}], "max_tokens": 3, "stream": True}
+    api = document(SIGNATURES["text"], request=golden, generates=True, chats=True)
+    bodies = {path: api["paths"][path]["post"]["requestBody"]["content"] for path in ("/v1/completions", "/predict")}
+    chat = api["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]
+    assert chat["examples"]["known"]["value"] == {
+        "model": "iris",
+        "messages": golden["messages"],
+        "max_tokens": 3,
+    }
+    known = {path: body["application/json"]["examples"]["known"]["value"] for path, body in bodies.items()}
+    assert known["/predict"] == {"instances": ["Once upon a time"]}
+    assert known["/v1/completions"]["prompt"] == "Once upon a time"
 
 
 @pytest.mark.parametrize("signature", SIGNATURES.values(), ids=SIGNATURES)
@@ -237,7 +301,7 @@ def test_a_page_that_the_browser_has_is_not_sent_again() -> None:
 def test_pages_are_small_and_name_no_other_server() -> None:
     table = shell()
     assert {"/", "/docs", "/assets/try.js", "/assets/style.css"} <= set(table)
-    assert sum(len(page.body) for page in table.values()) < 60_000
+    assert sum(len(page.body) for page in table.values()) < 70_000
     for path, page in table.items():
         assert not re.search(rb"(?:https?:)?//[\w-]+\.\w", page.body.replace(b"http://www.w3.org/2000/svg", b"")), (
             path

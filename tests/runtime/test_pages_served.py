@@ -12,7 +12,10 @@ from typing import Any
 from urllib.error import HTTPError
 
 import pytest
+from jsonschema import Draft202012Validator
 from page_site import chromium
+from writing_model import config as writing_config
+from writing_model import write_app
 
 MODEL = """
 import pathlib, time
@@ -26,6 +29,26 @@ def predict(model, instance):
         raise ValueError("a text is wanted")
     for word in instance.split():
         yield word
+"""
+
+WRITER = """
+context = 64
+slots = 2
+
+def generate(prompt, max_tokens, temperature=None):
+    for number, word in enumerate(prompt.split()):
+        yield word + " "
+"""
+TEMPLATE = """
+def apply_chat_template(messages, tools=None):
+    return " ".join(message["content"] for message in messages)
+"""
+EMBEDDER = """
+kind = "text"
+dimensions = 3
+
+def predict(texts):
+    return [[float(len(text)), 0.5, -1.0] for text in texts]
 """
 
 
@@ -149,3 +172,48 @@ def test_the_description_of_a_server_that_streams_holds(loading: Any) -> None:
     assert {"application/json", "text/event-stream", "application/x-ndjson"} <= answers.keys()
     # OpenAPI 3.1 has no words for one event of a stream: the tool holds each against the schema of the whole text.
     holds(loading, loading.app, tuple(check for check in CHECKS if check != "response_schema_conformance"))
+
+
+@pytest.mark.parametrize("chats", [True, False])
+def test_the_description_of_a_model_that_writes_holds(start: Any, tmp_path: Path, chats: bool) -> None:
+    write_app(tmp_path, WRITER + (TEMPLATE if chats else ""))
+    server = start(tmp_path, writing_config()).ready()
+    api = json.loads(got(server, "/openapi.json")[2])
+    routes = {"/generate", "/v1/completions", "/v1/models", "/v1/models/{model}"}
+    assert routes <= api["paths"].keys()
+    assert ("/v1/chat/completions" in api["paths"]) == ("ChatRequest" in api["components"]["schemas"]) == chats
+    assert "/v1/embeddings" not in api["paths"]
+    assert ("tools" in api["components"]["schemas"]["ChatRequest"]["properties"]) if chats else True
+    examples_are_answered(server, api)
+    holds(server, tmp_path, tuple(check for check in CHECKS if check != "response_schema_conformance"))
+
+
+def test_the_description_of_a_model_that_gives_vectors_holds(start: Any, tmp_path: Path) -> None:
+    write_app(tmp_path, EMBEDDER)
+    server = start(tmp_path, writing_config()).ready()
+    api = json.loads(got(server, "/openapi.json")[2])
+    assert {"/v1/embeddings", "/v1/models", "/v1/models/{model}"} <= api["paths"].keys()
+    assert {"/generate", "/v1/completions", "/v1/chat/completions"}.isdisjoint(api["paths"])
+    examples_are_answered(server, api)
+    holds(server, tmp_path)
+
+
+def test_a_model_that_does_neither_has_none_of_their_routes(loading: Any) -> None:
+    (loading.app / "go").touch()
+    api = json.loads(got(loading.ready(), "/openapi.json")[2])
+    assert not [path for path in api["paths"] if path.startswith(("/v1/", "/generate"))]
+
+
+def examples_are_answered(server: Any, api: Any) -> None:
+    """Every example of the document, with an answer that fits its schema."""
+    asked = 0
+    for path, item in api["paths"].items():
+        body = item.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json", {})
+        for example in body.get("examples", {}).values():
+            status, answer = server.predict(example["value"], path)
+            assert status == 200, (path, answer)
+            content = item["post"]["responses"]["200"]["content"]["application/json"]
+            for schema, value in ((body["schema"], example["value"]), (content["schema"], answer)):
+                Draft202012Validator({**schema, "components": api["components"]}).validate(value)
+            asked += 1
+    assert asked

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lightship_runtime.prefetch import CHUNK, Prefetch, is_remote, prefetched
+from lightship_runtime.host.progress import telling
+from lightship_runtime.prefetch import AHEAD, CHUNK, Prefetch, is_remote, prefetched
 
 
 def mounts(path: Path, kind: str, device: int) -> Path:
@@ -27,7 +28,45 @@ def test_every_byte_is_asked_for(tmp_path: Path, kind: str) -> None:
     prefetch = Prefetch(folder, mounts(tmp_path, kind, folder.stat().st_dev))
     prefetch.start()
     prefetch.wait()
-    assert prefetch.fetched == CHUNK + 12
+    assert prefetch.fetched == prefetch.total == CHUNK + 12
+    assert prefetch.share is None  # nothing more will come
+
+
+def test_a_long_file_is_waited_for_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "weights"
+    with file.open("wb") as opened:
+        opened.truncate((2 * AHEAD + 1) * CHUNK + 1)  # a hole: no disk is needed
+    prefetch = Prefetch(file)
+    prefetch.start()
+    prefetch.wait()
+    assert prefetch.fetched == prefetch.total == file.stat().st_size
+
+
+class Coming:
+    """Something that is further each time one looks."""
+
+    def __init__(self, *shares: float | None) -> None:
+        self._shares = list(shares)
+
+    @property
+    def share(self) -> float | None:
+        return self._shares.pop(0) if self._shares else None
+
+
+def test_the_share_is_told_while_it_is_known() -> None:
+    told: list[tuple[str, float | None]] = []
+    enough = threading.Event()
+
+    def announce(phase: str, done: float | None) -> None:
+        told.append((phase, done))
+        if len(told) == 3:
+            enough.set()
+
+    before = threading.active_count()
+    with telling("load", Coming(None, None, 0.25, 0.5, None), announce, 0.001):
+        assert enough.wait(60)
+    assert told == [("load", 0.25), ("load", 0.5), ("load", None)]
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,8 @@ class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         batch_seconds: How long one batch should take at most; where it takes longer smaller ones are made.
         queue: Requests that may wait for their turn; beyond it the answer is 429.
         queue_bytes: Bytes of bodies that may wait for their turn; beyond it the answer is 429.
+        queue_tokens: Tokens of prompts that may wait for their turn, for models that write; beyond it the answer is
+            429. None means as many as the model works on at once: its context times the texts that it writes at once.
         timeout: Seconds from a request's arrival to its answer, and in a text that is written from one token to the
             next; after it the answer is 504.
         body_limit: Largest request body, in bytes; beyond it the answer is 413.
@@ -129,6 +131,7 @@ class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     batch_seconds: Positive = 0.1
     queue: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 256
     queue_bytes: Annotated[int, msgspec.Meta(ge=1)] = 256 << 20
+    queue_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     timeout: Positive = 60.0
     body_limit: Annotated[int, msgspec.Meta(ge=1)] = 10 << 20
     head_timeout: Positive = 10.0

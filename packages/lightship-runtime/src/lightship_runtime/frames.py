@@ -42,6 +42,21 @@ class Flow(msgspec.Struct, frozen=True, array_like=True, tag="f"):
     go: bool
 
 
+class Measure(msgspec.Struct, frozen=True, array_like=True, tag="m"):
+    """A text that waits for its turn: how many tokens has its prompt, or why can it not be answered?"""
+
+    number: int
+    call: Call
+
+
+class Measured(msgspec.Struct, frozen=True, array_like=True, tag="m"):
+    """The tokens of a prompt, or the answer that refuses it."""
+
+    number: int
+    tokens: int
+    refusal: Answer | None = None
+
+
 class Part(msgspec.Struct, frozen=True, array_like=True, tag="p"):
     """One part of an answer that is streamed, as JSON; without content it says that the work goes on."""
 
@@ -83,11 +98,19 @@ class Abilities(msgspec.Struct, frozen=True, array_like=True):
         generates: Whether it writes text.
         embeds: Whether it gives a vector for a text.
         context: Tokens that prompt and answer may have together; None where unknown.
+        chats: Whether it has a chat template.
+        tools: Whether that has a place for tools.
+        response_formats: Forms that it can keep its answers to.
+        most_logprobs: Alternatives per token that it gives with log probabilities; None for none.
     """
 
     generates: bool = False
     embeds: bool = False
     context: int | None = None
+    chats: bool = False
+    tools: bool = False
+    response_formats: tuple[str, ...] = ()
+    most_logprobs: int | None = None
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
@@ -120,8 +143,10 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
 
 _encoder = msgspec.msgpack.Encoder()
 birth_decoder: msgspec.msgpack.Decoder[Phase | Hello] = msgspec.msgpack.Decoder(Phase | Hello)
-work_decoder: msgspec.msgpack.Decoder[Work | Cancel | Flow] = msgspec.msgpack.Decoder(Work | Cancel | Flow)
-done_decoder: msgspec.msgpack.Decoder[Done | Part] = msgspec.msgpack.Decoder(Done | Part)
+work_decoder: msgspec.msgpack.Decoder[Work | Cancel | Flow | Measure] = msgspec.msgpack.Decoder(
+    Work | Cancel | Flow | Measure
+)
+done_decoder: msgspec.msgpack.Decoder[Done | Part | Measured] = msgspec.msgpack.Decoder(Done | Part | Measured)
 
 
 def encode(message: Any) -> bytes:

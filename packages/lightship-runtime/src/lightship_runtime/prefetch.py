@@ -1,8 +1,9 @@
 """The model's bytes on their way into memory while libraries are still being imported.
 
-A local disk is told which files will be wanted, and the kernel reads them in the background. A network file system
-answers one page fault at a time, where it answers sixteen readers at once just as fast: so there the files are read,
-into nothing. Either way the pages are in the kernel's cache when the engine opens the file.
+A local disk is told some way ahead what will be wanted, and the kernel reads it in the background; a byte at the end
+of each chunk is waited for, so that it is known how far it is. A network file system answers one page fault at a
+time, where it answers sixteen readers at once just as fast: so there the files are read, into nothing. Either way the
+pages are in the kernel's cache when the engine opens the file.
 
 The thread must have ended before the process forks: `stop` it, or leave the block.
 """
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 CHUNK = 8 << 20  # bytes that one reader takes at once
+AHEAD = 8  # chunks that a local disk is told of before they are waited for: its queue is never empty
 READERS = 16  # of a network file system; object stores give more only to several connections
 _MAX_FILES = 1000
 # File systems without a disk of their own underneath, by the names of /proc/self/mountinfo.
@@ -24,21 +26,27 @@ _REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "l
 
 
 @contextlib.contextmanager
-def prefetched(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Iterator[None]:
+def prefetched(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Iterator[Prefetch]:
     """Fetch the file, or the files of the folder, until the block ends. Never fails: what cannot be read is left."""
     prefetch = Prefetch(path, mounts)
     prefetch.start()
     try:
-        yield
+        yield prefetch
     finally:
         prefetch.stop()
 
 
 class Prefetch:
-    """Fetches the files of one model in a thread of its own. `fetched` counts the bytes that were asked for."""
+    """Fetches the files of one model in a thread of its own.
+
+    Attributes:
+        fetched: Bytes that have come, as far as the end of each chunk shows it.
+        total: Bytes that it is going to fetch; 0 until it has looked.
+    """
 
     def __init__(self, path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None:
         self.fetched = 0
+        self.total = 0
         self._path = path
         self._mounts = mounts
         self._stopped = threading.Event()
@@ -57,32 +65,42 @@ class Prefetch:
         """Wait until everything is there."""
         self._thread.join()
 
+    @property
+    def share(self) -> float | None:
+        """How much has come, 0 to 1; None before it is known, and once nothing more is going to come."""
+        fetched, total = self.fetched, self.total
+        return fetched / total if fetched < total and self._thread.is_alive() else None
+
     def _run(self) -> None:
         with contextlib.suppress(OSError):
-            files = list(_files(self._path))
-            remote = is_remote(self._path, self._mounts)
-            left = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # more would push itself out
+            files = list(_fitting(_files(self._path)))
+            self.total = sum(size for _, size in files)
+            fetch = self._read if is_remote(self._path, self._mounts) else self._advise
             for file, size in files:
-                if self._stopped.is_set() or size > left:
-                    return
-                left -= size
-                if remote:
-                    self._read(file, size)
-                else:
-                    self._advise(file, size)
-
-    def _advise(self, file: Path, size: int) -> None:
-        with file.open("rb", buffering=0) as opened:
-            for start in range(0, size, CHUNK):
                 if self._stopped.is_set():
                     return
-                os.posix_fadvise(opened.fileno(), start, CHUNK, os.POSIX_FADV_WILLNEED)
-                self.fetched += min(CHUNK, size - start)
+                fetch(file, size)
+
+    def _advise(self, file: Path, size: int) -> None:
+        starts = range(0, size, CHUNK)
+        with file.open("rb", buffering=0) as opened:
+            descriptor = opened.fileno()
+            for start in starts[:AHEAD]:
+                os.posix_fadvise(descriptor, start, CHUNK, os.POSIX_FADV_WILLNEED)
+            for start in starts:
+                if self._stopped.is_set():
+                    return
+                if (next_start := start + AHEAD * CHUNK) < size:
+                    os.posix_fadvise(descriptor, next_start, CHUNK, os.POSIX_FADV_WILLNEED)
+                end = min(start + CHUNK, size)
+                os.pread(descriptor, 1, end - 1)
+                self.fetched += end - start
 
     def _read(self, file: Path, size: int) -> None:
         with file.open("rb", buffering=0) as opened, ThreadPoolExecutor(READERS, "prefetch") as pool:
             descriptor = opened.fileno()
-            self.fetched += sum(pool.map(lambda start: self._chunk(descriptor, start), range(0, size, CHUNK)))
+            for count in pool.map(lambda start: self._chunk(descriptor, start), range(0, size, CHUNK)):
+                self.fetched += count
 
     def _chunk(self, descriptor: int, start: int) -> int:
         if self._stopped.is_set():
@@ -103,6 +121,16 @@ def is_remote(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
             kind = after.partition(" ")[0]
             return kind in _REMOTE or kind.startswith("fuse")
     return False
+
+
+def _fitting(files: Iterable[tuple[Path, int]]) -> Iterator[tuple[Path, int]]:
+    """The files that go into half of the memory: more would push itself out."""
+    left = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    for file, size in files:
+        if size > left:
+            return
+        left -= size
+        yield file, size
 
 
 def _files(path: Path) -> Iterable[tuple[Path, int]]:

@@ -16,6 +16,8 @@ left out, or None where the function has no default. Never more than max_tokens 
     def apply_chat_template(messages)      the prompt for a conversation; without it there is no chat; with a second
                                            parameter `tools` it is given those as well
     def count_tokens(text)                 without it a token of a prompt is a word
+
+These two are called for prompts that wait, too, while `generate` is running in another thread.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from lightship_runtime.front import metrics as prometheus
 from lightship_runtime.front.access import AccessLog
 from lightship_runtime.front.auth import FROM_PAGE, Keys
 from lightship_runtime.front.cors import Cors
-from lightship_runtime.front.dispatch import Dispatcher, Overloaded, Pending
+from lightship_runtime.front.dispatch import Dispatcher, Overloaded
 from lightship_runtime.front.generation_routes import Events, GenerationRoutes
 from lightship_runtime.front.inference import InferenceProtocol
 from lightship_runtime.front.page_routes import Pages
@@ -32,6 +32,7 @@ from lightship_runtime.front.routes import Route, Routes
 from lightship_runtime.front.state import State
 from lightship_runtime.front.streaming import Stream, accepted_form, stream_form
 from lightship_runtime.front.tracing import Tracing
+from lightship_runtime.front.waiting import Pending
 from lightship_runtime.payload.call import Answer, Call, Protocol, RequestError
 
 if TYPE_CHECKING:
@@ -98,7 +99,9 @@ class Api:
         self._generation.note(request)
         route, allowed = self.routes.find(request.method, request.path)
         request.route = route
-        if self._keys and (route is None or not route.open) and not self._has_key(request):
+        owner = self._owner(request) if self._keys and (route is None or not route.open) else ""
+        request.owner = owner or ""
+        if owner is None:
             request.refusal = (401, "A valid API key is needed: Authorization: Bearer <key>.")
             prompts = route is not None and route.typed and FROM_PAGE not in request.headers  # the page has its own
             request.refusal_headers = _CHALLENGE + _PROMPT if prompts else _CHALLENGE
@@ -111,11 +114,12 @@ class Api:
         elif route is None:
             request.refusal = (404, f"There is nothing here. Predictions are at POST {PREDICT}.")
 
-    def _has_key(self, request: Request) -> bool:
+    def _owner(self, request: Request) -> str | None:
+        """The name of the key that it came with; None where it has no right one."""
         headers = request.headers
         if (request.route is not None and request.route.typed) or FROM_PAGE in headers:
-            return self._keys.allows_browser(headers) is not None
-        return self._keys.allows(headers) is not None
+            return self._keys.allows_browser(headers)
+        return self._keys.allows(headers)
 
     def handle(self, request: Request) -> None:
         """Answer a complete request, now or later."""
@@ -216,7 +220,9 @@ class Api:
             )
 
         try:
-            pending = self._dispatcher.submit(call, request.arrived, answered, stream.part if stream else None)
+            pending = self._dispatcher.submit(
+                call, request.arrived, answered, stream.part if stream else None, request.owner
+            )
         except Overloaded as error:
             request.fail(error.status, self._why(error), _RETRY)
             return

@@ -3,6 +3,9 @@
 A call goes to a worker that is free at once, together with whatever else has arrived meanwhile. While all are busy
 calls gather, and the next free worker takes as many as it can do in good time. So a lone call never waits for
 company, and a busy server makes large batches.
+
+Texts that wait have the tokens of their prompts counted meanwhile, by a worker, one after the other: so what can
+never be answered is refused at once, and the queue is bounded by what it is going to cost.
 """
 
 from __future__ import annotations
@@ -11,18 +14,16 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 from typing import Protocol as TypingProtocol
 
-from lightship_runtime.frames import Cancel, Done, Flow, Frames, Part, Work, done_decoder, frame
+from lightship_runtime.frames import Cancel, Done, Flow, Measure, Measured, Part, Work
 from lightship_runtime.front.batching import BatchSize
+from lightship_runtime.front.links import Link
+from lightship_runtime.front.waiting import FairQueue, OnAnswer, OnPart, Pending
 from lightship_runtime.payload.call import GENERATING, Answer, Call, Generated, Protocol
 
 BATCH_BYTES = 64 << 20  # of bodies in one batch
 HANG_SECONDS = 30.0  # beyond the deadline of its requests, after which a worker is taken for stuck
-
-OnAnswer = Callable[[Answer], None]
-OnPart = Callable[[bytes], None]
 
 
 class Overloaded(Exception):
@@ -44,69 +45,6 @@ class Observer(TypingProtocol):
     def generated(self, protocol: Protocol, waited: float, generated: Generated) -> None: ...
 
 
-class Pending:
-    """A call between its arrival and its answer. Its `call` is let go once it is sent on or of no use any more.
-
-    `heard` is when something was last heard of it, `waited` how many seconds it waited for its turn.
-    """
-
-    __slots__ = ("answer", "arrived", "call", "done", "heard", "part", "protocol", "running", "waited")
-
-    def __init__(self, call: Call, arrived: float, answer: OnAnswer, part: OnPart | None) -> None:
-        self.call = call
-        self.protocol = call.protocol
-        self.arrived = self.heard = arrived
-        self.waited = 0.0
-        self.answer = answer
-        self.part = part
-        self.done = False
-        self.running: tuple[Link, int] | None = None
-
-
-class Link(asyncio.Protocol):
-    """The connection to one worker, and how many batches it has `answered`."""
-
-    def __init__(self, dispatcher: Dispatcher, pid: int, slots: int) -> None:
-        self.pid = pid
-        self.answered = 0
-        self.works: dict[int, list[Pending]] = {}
-        self.began: dict[int, float] = {}
-        self.slots = slots
-        self._dispatcher = dispatcher
-        self._frames = Frames()
-        self._transport: Any = None
-
-    @property
-    def free(self) -> int:
-        """How many more batches it can work on now."""
-        return self.slots - len(self.works)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        self._transport.set_write_buffer_limits(high=1 << 30)  # batches are bounded; nobody would heed the limit
-        self._dispatcher.joined(self)
-
-    def data_received(self, data: bytes) -> None:
-        for content in self._frames.feed(data):
-            message = done_decoder.decode(content)
-            if isinstance(message, Done):
-                self._dispatcher.finished(self, message)
-            else:
-                self._dispatcher.part(self, message)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self._dispatcher.left(self)
-
-    def send(self, message: Work | Cancel | Flow) -> None:
-        if self._transport is not None:
-            self._transport.write(frame(message))
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-
 class Dispatcher:
     """The queue, and the workers that take from it.
 
@@ -118,6 +56,7 @@ class Dispatcher:
         *,
         queue: int,
         queue_bytes: int,
+        queue_tokens: int | None = None,
         timeout: float,
         batch: int,
         batch_seconds: float,
@@ -127,30 +66,40 @@ class Dispatcher:
     ) -> None:
         self._most = queue
         self._most_bytes = queue_bytes
+        self._most_tokens = queue_tokens
         self._timeout = timeout
         self._size = BatchSize(batch, batch_seconds)
         self._observer = observer
         self._lost = lost
         self._stuck = stuck
-        self._queue: deque[Pending] = deque()
-        self._running: deque[Pending] = deque()  # in the order of arrival, so that the first is the first to expire
+        self._queue = FairQueue()
+        self._unmeasured: deque[Pending] = deque()
+        self._running: deque[Pending] = deque()
         self._bytes = 0
         self._numbers = 0
         self._pumping = False
         self._loop = asyncio.get_running_loop()
         self.links: list[Link] = []
         self.waiting = 0  # calls in the queue that somebody waits for
+        self.waiting_tokens = 0  # of their prompts, as far as they are counted
         self.unfinished = 0  # calls without an answer, waiting or running
 
-    def submit(self, call: Call, arrived: float, answer: OnAnswer, part: OnPart | None = None) -> Pending:
-        """Take a call. `answer` is called once, unless it is cancelled. Raises Overloaded."""
+    def submit(
+        self, call: Call, arrived: float, answer: OnAnswer, part: OnPart | None = None, owner: str = ""
+    ) -> Pending:
+        """Take a call. `answer` is called once, unless it is cancelled. Raises Overloaded.
+
+        Owners take turns where calls have to wait.
+        """
         if not self.links:
             raise Overloaded("The model is not ready.", 503)
         size = len(call.body)
         if (self.waiting >= self._most and not self._anyone_free()) or self._bytes + size > self._most_bytes:
             raise Overloaded("Too many requests are waiting. Try again.", 429)
-        pending = Pending(call, arrived, answer, part)
+        pending = Pending(call, arrived, answer, part, owner)
         self._queue.append(pending)
+        if call.protocol in GENERATING:
+            self._unmeasured.append(pending)
         self._bytes += size
         self.waiting += 1
         self.unfinished += 1
@@ -181,30 +130,29 @@ class Dispatcher:
         A text is late when nothing more of it has been written for so long, however long it is.
         """
         late = now - self._timeout
-        for queue in (self._queue, self._running):
-            while queue and (queue[0].done or queue[0].arrived < late):
-                pending = queue.popleft()
-                if not pending.done and pending.heard >= late:
-                    pending.arrived = pending.heard  # looked at again when everything that has come by then is late
-                    queue.append(pending)
-                elif not pending.done:
-                    self.cancel(pending)
-                    self._tell(pending, _LATE)
-        # One that takes long must not keep all that came after it, which is done since.
+        for pending in self._queue.arrived_before(late):
+            self.cancel(pending)
+            self._tell(pending, _LATE)
+        self._queue.compact(self.waiting)
+        for pending in self._running:
+            if not pending.done and pending.heard < late:
+                self.cancel(pending)
+                self._tell(pending, _LATE)
         self._running = deque(pending for pending in self._running if not pending.done)
-        if self.waiting * 2 < len(self._queue):
-            self._queue = deque(pending for pending in self._queue if not pending.done)
         for link in self.links:
             if any(now - began > self._timeout + HANG_SECONDS for began in link.began.values()):
                 self._stuck(link.pid)
 
     def fail_waiting(self) -> None:
         """No worker is left to ask: answer everything that waits with 503."""
-        while self._queue:
-            pending = self._queue.popleft()
-            if not pending.done:
-                self._settle(pending)
-                self._tell(pending, _GONE)
+        for pending in self._queue:
+            self._settle(pending)
+            self._tell(pending, _GONE)
+
+    def bound_tokens(self, tokens: int) -> None:
+        """Let prompts of so many tokens wait, where nothing else was set."""
+        if self._most_tokens is None:
+            self._most_tokens = tokens
 
     def single(self) -> None:
         """The model cannot batch: one call at a time."""
@@ -226,6 +174,10 @@ class Dispatcher:
                     lost += 1
                     self._settle(pending)
                     self._tell(pending, _GONE)
+        if link.measuring is not None and _waits(link.measuring[1]):
+            self._settle(link.measuring[1])  # never again: it may have been what ended the process
+            self._tell(link.measuring[1], _GONE)
+        link.measuring = None
         link.works.clear()
         link.began.clear()
         self._lost(link.pid, lost)
@@ -260,6 +212,21 @@ class Dispatcher:
         if not pending.done and part.content:
             pending.part(part.content)
 
+    def measured(self, link: Link, measured: Measured) -> None:
+        if link.measuring is None or link.measuring[0] != measured.number:
+            return
+        pending = link.measuring[1]
+        link.measuring = None
+        if _waits(pending):
+            full = self._most_tokens is not None and self.waiting_tokens + measured.tokens > self._most_tokens
+            if measured.refusal is not None or (full and self.waiting_tokens):  # one alone may always wait
+                self._settle(pending)
+                self._tell(pending, measured.refusal or _FULL)
+            else:
+                pending.tokens = measured.tokens
+                self.waiting_tokens += measured.tokens
+        self._measure()
+
     # within
 
     def _anyone_free(self) -> bool:
@@ -271,6 +238,7 @@ class Dispatcher:
         if pending.running is None:
             self.waiting -= 1
             self._bytes -= len(pending.call.body)
+            self.waiting_tokens -= pending.tokens
             pending.call = _SENT
 
     def _tell(self, pending: Pending, answer: Answer) -> None:
@@ -282,10 +250,14 @@ class Dispatcher:
 
     def _pump(self) -> None:
         self._pumping = False
-        queue = self._queue
-        while queue:
+        self._send_out()
+        self._measure()
+
+    def _send_out(self) -> None:
+        """Give free workers what waits."""
+        while (first := self._queue.first()) is not None:
             link = max(self.links, key=_free, default=None)
-            if link is None or link.free <= -1 or (link.free == 0 and not self._sent_ahead()):
+            if link is None or link.free <= -1 or (link.free == 0 and not self._sent_ahead(first)):
                 return
             batch = self._take()
             if not batch:
@@ -296,6 +268,7 @@ class Dispatcher:
                 pending.running = (link, number)
                 self.waiting -= 1
                 self._bytes -= len(pending.call.body)
+                self.waiting_tokens -= pending.tokens
                 pending.waited = now - pending.arrived
                 self._observer.waited(pending.waited)
             self._running.extend(batch)
@@ -307,7 +280,19 @@ class Dispatcher:
             for pending in batch:
                 pending.call = _SENT
 
-    def _sent_ahead(self) -> bool:
+    def _measure(self) -> None:
+        """Have workers count the tokens of what waits, one prompt at a time each."""
+        while self._unmeasured:
+            link = next((link for link in self.links if link.measuring is None), None)
+            if link is None:
+                return
+            pending = self._unmeasured.popleft()
+            if _waits(pending):
+                self._numbers = number = self._numbers + 1
+                link.measuring = (number, pending)
+                link.send(Measure(number, pending.call))
+
+    def _sent_ahead(self, first: Pending) -> bool:
         """Whether the next batch is sent to a busy worker: where it cannot become any larger, and work is short.
 
         It could not be given to another worker that becomes free, nor taken back when its client goes away. So work
@@ -317,7 +302,6 @@ class Dispatcher:
         limit = self._size.limit
         if self.waiting < limit or not self._size.short or (limit == 1 and len(self.links) > 1):
             return False
-        first = self._queue[0]
         return first.part is None and first.protocol not in GENERATING
 
     def _take(self) -> list[Pending]:
@@ -326,15 +310,12 @@ class Dispatcher:
         queue = self._queue
         most = self._size.limit
         size = 0
-        while queue and len(batch) < most:
-            pending = queue[0]
-            if pending.done:
-                queue.popleft()
-                continue
+        while len(batch) < most and (pending := queue.first()) is not None:
             size += len(pending.call.body)
             if batch and (pending.part is not None or size > BATCH_BYTES):
                 break
-            batch.append(queue.popleft())
+            queue.take()
+            batch.append(pending)
             if pending.part is not None:
                 break
         return batch
@@ -344,10 +325,16 @@ def _free(link: Link) -> int:
     return link.free
 
 
+def _waits(pending: Pending) -> bool:
+    """Whether its turn has not come yet, and somebody waits for it."""
+    return not pending.done and pending.running is None
+
+
 def _error(status: int, message: str) -> Answer:
     return Answer(status, b'{"error":"%s"}' % message.encode())
 
 
 _SENT = Call("predict", b"")
+_FULL = _error(429, "Too many tokens are waiting. Try again.")
 _LATE = _error(504, "The answer took too long.")
 _GONE = _error(503, "The process with the model ended. Try again.")

@@ -119,6 +119,9 @@ class Metrics:
         if self._dispatcher is not None:
             yield from _head("lightship_requests_waiting", "gauge", "Calls that wait for their batch.")
             yield f"lightship_requests_waiting {self._dispatcher.waiting}"
+            if self._state.abilities.generates:
+                yield from _head("lightship_prompt_tokens_waiting", "gauge", "Tokens of prompts that wait.")
+                yield f"lightship_prompt_tokens_waiting {self._dispatcher.waiting_tokens}"
             yield from _head("lightship_requests_in_flight", "gauge", "Calls without an answer.")
             yield f"lightship_requests_in_flight {self._dispatcher.unfinished}"
             yield from _head("lightship_worker_batches_total", "counter", "Batches of each process that predicts.")

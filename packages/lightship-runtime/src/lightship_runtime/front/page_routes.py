@@ -67,6 +67,7 @@ class Pages:
         from lightship_runtime.pages import PageSettings, pages
 
         config = self._config
+        abilities = self._state.abilities
         settings = PageSettings(
             config.name,
             keys=self._keys,
@@ -76,6 +77,12 @@ class Pages:
             health=config.health,
             body_limit=config.body_limit,
             request=msgspec.json.decode(self._state.golden) if self._state.golden else None,
+            generates=abilities.generates,
+            chats=abilities.chats,
+            tools=abilities.tools,
+            response_formats=abilities.response_formats,
+            most_logprobs=abilities.most_logprobs,
+            context=abilities.context,
         )
         return pages(msgspec.json.decode(signature, type=Signature), settings)
 

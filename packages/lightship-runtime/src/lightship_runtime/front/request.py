@@ -65,6 +65,7 @@ class Request:
         flow: Called with whether the client takes more of an answer in parts, if set.
         gone: Called when the client goes away before the answer, if set.
         silent: Called now and then while it is being answered, with the `time.monotonic()`, if set.
+        owner: The name of the API key that it came with; "" where none is needed.
         status: Of the answer, once it has begun; else 0.
     """
 
@@ -79,6 +80,7 @@ class Request:
         "headers",
         "keep",
         "method",
+        "owner",
         "path",
         "query",
         "refusal",
@@ -106,6 +108,7 @@ class Request:
         self.gone: Callable[[], None] | None = None
         self.flow: Callable[[bool], None] | None = None
         self.silent: Callable[[float], None] | None = None
+        self.owner = ""
         self.status = 0
         self.sent = 0
         self.chunked = False

@@ -25,8 +25,9 @@ from lightship_runtime.front.access import AccessLog
 from lightship_runtime.front.api import Api
 from lightship_runtime.front.auth import Keys
 from lightship_runtime.front.connection import Connection, Settings
-from lightship_runtime.front.dispatch import Dispatcher, Link
+from lightship_runtime.front.dispatch import Dispatcher
 from lightship_runtime.front.grpc import GrpcPort
+from lightship_runtime.front.links import Link
 from lightship_runtime.front.memory_watch import MemoryWatch
 from lightship_runtime.front.metrics import Metrics
 from lightship_runtime.front.state import State
@@ -89,6 +90,7 @@ class _Front:
         dispatcher = Dispatcher(
             queue=config.queue,
             queue_bytes=config.queue_bytes,
+            queue_tokens=config.queue_tokens,
             timeout=config.timeout,
             batch=config.batch,
             batch_seconds=config.batch_seconds,
@@ -178,6 +180,8 @@ class _Front:
         for name, seconds in hello.phases.items():
             state.phases[name] = max(state.phases.get(name, 0.0), seconds)
         link = Link(self._dispatcher, hello.pid, hello.slots)
+        if hello.abilities.context is not None:
+            self._dispatcher.bound_tokens(hello.abilities.context * hello.slots * hello.workers)
         if not hello.batches:
             self._dispatcher.single()
         state.workers.add(hello.pid)

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from lightship_runtime.engines.engine import BadInstances
+from lightship_runtime.generation.calling import Calling
 from lightship_runtime.generation.chat import parse_chat
 from lightship_runtime.generation.completions import parse_completions
 from lightship_runtime.generation.engine import GenerationEngine
 from lightship_runtime.generation.forms import Asked, Identity, fitting
 from lightship_runtime.generation.plain import parse_plain
-from lightship_runtime.generation.request import Finish, FinishReason, GenerationRequest, Piece
+from lightship_runtime.generation.request import Finish, FinishReason, GenerationRequest, Piece, ToolCall
 from lightship_runtime.generation.stopping import Stopping
 from lightship_runtime.payload.call import FAILURES, Answer, Call, Generated, Outcome, RequestError
 
@@ -45,49 +46,57 @@ class GenerationAnswering:
         iterator ends the model's work on it. Raises RequestError.
         """
         began = self._clock()
-        try:
-            asked, prompt_tokens = self._asked(call)
-            request = asked.request
-        except (RequestError, BadInstances) as error:
-            raise _refused(error) from error
-        except FAILURES as error:
-            self._failed(error)
-            raise RequestError("The model failed on this request.", 500) from error
+        asked, prompt_tokens = self._asked(call)
+        request = asked.request
         writing = _Writing(self._engine, request, prompt_tokens, outcome, began, self._clock)
         try:
             if asked.streamed:
                 yield from _streamed(asked, writing)
             else:
                 pieces: list[Piece] = []
-                for piece in writing.pieces():
-                    if piece is not None:
-                        pieces.append(piece)
+                calls: list[ToolCall] = []
+                for one in writing.pieces():
+                    if isinstance(one, ToolCall):
+                        calls.append(one)
+                    elif one is not None:
+                        pieces.append(one)
                     yield STILL
-                outcome.answer = Answer(200, asked.form.whole(pieces, writing.finish))
+                outcome.answer = Answer(200, asked.form.whole(pieces, writing.finish, calls))
         except (RequestError, BadInstances) as error:
             raise _refused(error) from error
         except FAILURES as error:
             self._failed(error)
             raise RequestError("The model failed on this request.", 500) from error
 
+    def prompt_tokens(self, call: Call) -> int:
+        """How many tokens a call's prompt has. Raises RequestError for what can never be answered."""
+        return self._asked(call)[1]
+
     def _asked(self, call: Call) -> tuple[Asked, int]:
+        """What a call asks for, and the tokens of its prompt. Raises RequestError."""
         identity = Identity(self._name, secrets.token_hex(16), int(time.time()))
-        asked = _PARSERS[call.protocol](call, self._engine, identity)
-        request, prompt_tokens = fitting(asked.request, self._engine, asked.form.prompt)
+        try:
+            asked = _PARSERS[call.protocol](call, self._engine, identity)
+            request, prompt_tokens = fitting(asked.request, self._engine, asked.form.prompt)
+        except (RequestError, BadInstances) as error:
+            raise _refused(error) from error
+        except FAILURES as error:
+            self._failed(error)
+            raise RequestError("The model failed on this request.", 500) from error
         return Asked(request, asked.streamed, asked.form), prompt_tokens
 
 
 def _streamed(asked: Asked, writing: _Writing) -> Iterator[bytes]:
     """The parts. What stands before the first piece waits for it, so that what fails before it has its own status."""
     begun = False
-    for piece in writing.pieces():
-        if piece is None or not (piece.text or piece.logprobs):
+    for one in writing.pieces():
+        if one is None or (isinstance(one, Piece) and not (one.text or one.logprobs)):
             yield STILL
             continue
         if not begun:
             begun = True
             yield from asked.form.first()
-        yield asked.form.piece(piece)
+        yield asked.form.call(one) if isinstance(one, ToolCall) else asked.form.piece(one)
     if not begun:
         yield from asked.form.first()
     yield from asked.form.last(writing.finish)
@@ -108,6 +117,7 @@ class _Writing:
         self._engine = engine
         self._request = request
         self._stopping = Stopping(request.stop)
+        self._calling = Calling(tool["function"]["name"] for tool in request.tools)
         self._outcome = outcome
         self._began = began
         self._clock = clock
@@ -119,9 +129,10 @@ class _Writing:
     @property
     def finish(self) -> Finish:
         """How it ended: as far as it is known, where it was ended by whoever asked."""
-        return Finish(self._reason, self._prompt_tokens, self._written)
+        reason: FinishReason = "tool_calls" if self._calling.made and self._reason == "stop" else self._reason
+        return Finish(reason, self._prompt_tokens, self._written)
 
-    def pieces(self) -> Iterator[Piece | None]:
+    def pieces(self) -> Iterator[Piece | ToolCall | None]:
         """The pieces that may be sent; None where the model has gone on and there is nothing to send."""
         coming = self._engine.generate(self._request)
         try:
@@ -130,20 +141,24 @@ class _Writing:
                     self._ended(one)
                     break
                 self._count(one)
-                ready = self._stopping.feed(one)
+                ready = self._through(self._stopping.feed(one))
                 yield from ready
                 if self._stopping.stopped:
                     self._reason = "stop"
-                    return
+                    break
                 if not ready:
                     yield None
             else:
                 raise RuntimeError("the engine ended without saying why")
-            yield from self._stopping.rest()
+            yield from self._through(self._stopping.rest())
+            yield from self._calling.rest()
         finally:
             if hasattr(coming, "close"):
                 coming.close()
             self._note()
+
+    def _through(self, pieces: list[Piece]) -> list[Piece | ToolCall]:
+        return [ready for piece in pieces for ready in self._calling.feed(piece)]
 
     def _count(self, piece: Piece) -> None:
         if self._first is None:

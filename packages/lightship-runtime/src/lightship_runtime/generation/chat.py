@@ -6,7 +6,7 @@
      "usage": {...}}
 
 Contents are texts, or lists of parts of text. Tools are given to the model's chat template where it has a place for
-them; what the model writes is its message's content, calls of tools included.
+them; what the model writes is its message's content, but for calls of these tools, which are `tool_calls`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 from lightship_runtime.generation.completions import check_logprobs
 from lightship_runtime.generation.engine import GenerationEngine
 from lightship_runtime.generation.forms import Asked, Form, Identity, stops, usage
-from lightship_runtime.generation.request import Finish, GenerationRequest, Piece, TokenLogprob, Tokens
+from lightship_runtime.generation.request import Finish, GenerationRequest, Piece, TokenLogprob, Tokens, ToolCall
 from lightship_runtime.generation.sampling import Ignored, Sampling, ServiceTier
 from lightship_runtime.payload.call import Call, RequestError
 from lightship_runtime.payload.openai_bodies import check_model, neutral, read, unsupported
@@ -219,6 +219,8 @@ class Chat(Form):
         }
         self._chunk = {**self._head, "object": "chat.completion.chunk"}
         self._counted = counted
+        self._number = identity.number
+        self._called = 0
 
     def first(self) -> Iterator[bytes]:
         yield self._part({"role": "assistant", "content": "", "refusal": None}, None, None)
@@ -231,8 +233,15 @@ class Chat(Form):
         if self._counted:
             yield msgspec.json.encode({**self._chunk, "choices": [], "usage": usage(finish)})
 
-    def whole(self, pieces: list[Piece], finish: Finish) -> bytes:
-        message = {"role": "assistant", "content": "".join(piece.text for piece in pieces), "refusal": None}
+    def call(self, call: ToolCall) -> bytes:
+        return self._part({"tool_calls": [{"index": self._called, **self._written(call)}]}, None, None)
+
+    def whole(self, pieces: list[Piece], finish: Finish, calls: list[ToolCall]) -> bytes:
+        text = "".join(piece.text for piece in pieces)
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        if calls:
+            message["content"] = text or None
+            message["tool_calls"] = [self._written(call) for call in calls]
         choice = {
             "index": 0,
             "message": message,
@@ -240,6 +249,11 @@ class Chat(Form):
             "finish_reason": finish.reason,
         }
         return msgspec.json.encode({**self._head, "choices": [choice], "usage": usage(finish)})
+
+    def _written(self, call: ToolCall) -> dict[str, Any]:
+        number = f"call_{self._number[:20]}{self._called:04d}"
+        self._called += 1
+        return {"id": number, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
     def _part(self, delta: dict[str, Any], logprobs: dict[str, Any] | None, reason: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}

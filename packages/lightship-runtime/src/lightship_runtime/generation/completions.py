@@ -16,7 +16,7 @@ import msgspec
 
 from lightship_runtime.generation.engine import GenerationEngine
 from lightship_runtime.generation.forms import Asked, Form, Identity, stops, usage
-from lightship_runtime.generation.request import Finish, GenerationRequest, Piece
+from lightship_runtime.generation.request import Finish, GenerationRequest, Piece, ToolCall
 from lightship_runtime.generation.sampling import Sampling
 from lightship_runtime.payload.call import Call, RequestError
 from lightship_runtime.payload.openai_bodies import check_model, neutral, read, unsupported
@@ -107,7 +107,7 @@ class Completion(Form):
         if self._counted:
             yield msgspec.json.encode({**self._head, "choices": [], "usage": usage(finish)})
 
-    def whole(self, pieces: list[Piece], finish: Finish) -> bytes:
+    def whole(self, pieces: list[Piece], finish: Finish, calls: list[ToolCall]) -> bytes:
         text = self._before + "".join(piece.text for piece in pieces)
         choice = {
             "index": 0,

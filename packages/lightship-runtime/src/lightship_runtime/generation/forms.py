@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from lightship_runtime.generation.engine import GenerationEngine
-from lightship_runtime.generation.request import Finish, GenerationRequest, Piece
+from lightship_runtime.generation.request import Finish, GenerationRequest, Piece, ToolCall
 from lightship_runtime.payload.call import RequestError
 
 STOPS = 16  # texts; OpenAI takes 4
@@ -51,13 +51,17 @@ class Form(ABC):
     def piece(self, piece: Piece) -> bytes:
         """One part."""
 
+    def call(self, call: ToolCall) -> bytes:
+        """One part that calls a tool: only for forms that take tools."""
+        raise NotImplementedError
+
     @abstractmethod
     def last(self, finish: Finish) -> Iterator[bytes]:
         """Parts that go behind the last piece."""
 
     @abstractmethod
-    def whole(self, pieces: list[Piece], finish: Finish) -> bytes:
-        """All in one."""
+    def whole(self, pieces: list[Piece], finish: Finish, calls: list[ToolCall]) -> bytes:
+        """All in one; `calls` only in forms that take tools."""
 
 
 @dataclass(frozen=True)

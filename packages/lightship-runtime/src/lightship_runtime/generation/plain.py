@@ -27,6 +27,7 @@ from lightship_runtime.generation.request import (
     Share,
     Temperature,
     Tokens,
+    ToolCall,
     TopK,
 )
 from lightship_runtime.payload.call import Call, RequestError
@@ -110,8 +111,8 @@ class Plain(Form):
         return msgspec.json.encode({"text": piece.text})
 
     def last(self, finish: Finish) -> Iterator[bytes]:
-        yield self.whole([], finish)
+        yield self.whole([], finish, [])
 
-    def whole(self, pieces: list[Piece], finish: Finish) -> bytes:
+    def whole(self, pieces: list[Piece], finish: Finish, calls: list[ToolCall]) -> bytes:
         text = "".join(piece.text for piece in pieces)
         return msgspec.json.encode({"text": text, "finish_reason": finish.reason, "usage": usage(finish)})

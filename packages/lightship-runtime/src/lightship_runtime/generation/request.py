@@ -73,6 +73,13 @@ class Piece(msgspec.Struct, frozen=True):
     logprobs: tuple[TokenLogprob, ...] | None = None
 
 
+class ToolCall(msgspec.Struct, frozen=True):
+    """A function that the model asks for; its arguments are a JSON object, as it has written it."""
+
+    name: str
+    arguments: str
+
+
 class Finish(msgspec.Struct, frozen=True):
     """The end of a text, and why it ended."""
 

@@ -26,7 +26,7 @@ class Stopping:
         if found >= 0:
             self.stopped = True
             return self._cut(found)
-        return self._safe(len(text) - max(_overlap(text, stop) for stop in self._stop))
+        return self._safe(len(text) - max(overlap(text, stop) for stop in self._stop))
 
     def rest(self) -> list[Piece]:
         """What was held back, at the end."""
@@ -54,6 +54,6 @@ class Stopping:
         return cut
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """How many characters at the end of a text are the beginning of another."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

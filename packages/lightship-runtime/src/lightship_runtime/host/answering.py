@@ -70,6 +70,10 @@ class Answering:
             instances += sum(parsed.count for _, parsed in group)
         return [answer for answer in answers if answer is not None], seconds, instances
 
+    def prompt_tokens(self, call: Call) -> int:
+        """How many tokens the prompt of a call for text has. Raises RequestError for what cannot be answered."""
+        return self._generation.prompt_tokens(call) if self._generation is not None else 0
+
     def stream(self, call: Call, outcome: Outcome | None = None) -> Iterator[bytes]:
         """The parts of one answer as JSON; `outcome` is filled in. Raises RequestError.
 

@@ -213,15 +213,19 @@ class _Host:
             engine.set_threads(self._threads)
         Worker(mine, loaded.answering, slots, streams=engine.streams).run()
 
-    def _announce(self, phase: str) -> None:
-        self._birth.send(encode(Phase(phase)))
+    def _announce(self, phase: str, done: float | None) -> None:
+        self._birth.send(encode(Phase(phase, done)))
 
 
 def _abilities(engine: Engine) -> Abilities:
+    from lightship_runtime.generation.engine import GenerationEngine
     from lightship_runtime.payload.embeddings import gives_vectors
 
-    context = getattr(engine, "context", None) if engine.generates else None
-    return Abilities(engine.generates, gives_vectors(engine.signature) is not None, context)
+    embeds = gives_vectors(engine.signature) is not None
+    if not isinstance(engine, GenerationEngine):
+        return Abilities(embeds=embeds)
+    formats = tuple(sorted(engine.response_formats))
+    return Abilities(True, embeds, engine.context, engine.chats, engine.tools, formats, engine.most_logprobs)
 
 
 def _signature(engine: Engine) -> bytes:

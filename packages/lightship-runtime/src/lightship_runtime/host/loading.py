@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from lightship_runtime.engines import Engine, ModelSource, find_engine, import_p
 from lightship_runtime.errors import GoldenMismatch, IntegrityError, StartError
 from lightship_runtime.golden import Golden, GoldenError, load_golden
 from lightship_runtime.host.answering import Answering
+from lightship_runtime.host.progress import Announce, telling
 from lightship_runtime.log import Log, round_seconds
 from lightship_runtime.payload import Call
 from lightship_runtime.payload.call import Protocol
@@ -31,7 +32,6 @@ _PROTOCOLS: dict[str, Protocol] = {
     "/v1/embeddings": "embeddings",
 }
 _FIRST_TEXT = Call("generate", b'{"prompt":"Hello","max_tokens":2}')
-Announce = Callable[[str], None]
 
 
 class Loaded:
@@ -55,7 +55,7 @@ def load(config: Config, app: Path, threads: int, log: Log, announce: Announce) 
     """Import, load and warm up, and log the seconds of each. Raises StartError.
 
     Everything happens in the calling thread: libraries that bind things to the thread they start in stay happy.
-    `announce` is told what is going on.
+    `announce` is told what is going on, and how much of it is done where that is known.
     """
     model = config.model
     assert model is not None
@@ -67,10 +67,11 @@ def load(config: Config, app: Path, threads: int, log: Log, announce: Announce) 
     phases: dict[str, float] = {}
     source = ModelSource(model, path, threads)
     # The thread that reads ahead has ended before anybody forks.
-    with prefetched(path), deferring(kind.deferred) as deferral:
+    with prefetched(path) as prefetch, deferring(kind.deferred) as deferral:
         with _phase("import", phases, log, announce, packages=", ".join(kind.packages) or None):
             import_packages(kind)
-        with _phase("load", phases, log, announce, model=model.path, format=model.format, engine=model.engine):
+        named = {"model": model.path, "format": model.format, "engine": model.engine}
+        with _phase("load", phases, log, announce, **named), telling("load", prefetch, announce):
             try:
                 engine = _load(kind, source, model, log, last=not deferral.pending)
             except _Again:
@@ -152,7 +153,7 @@ def _golden(path: Path) -> Golden:
 
 @contextmanager
 def _phase(name: str, phases: dict[str, float], log: Log, announce: Announce, **fields: Any) -> Iterator[None]:
-    announce(name)
+    announce(name, None)
     started = time.perf_counter()
     yield
     phases[name] = round_seconds(time.perf_counter() - started)

@@ -12,7 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from lightship_runtime.frames import Cancel, Done, Flow, Frames, Part, Work, frame, work_decoder
+from lightship_runtime.frames import Cancel, Done, Flow, Frames, Measure, Measured, Part, Work, frame, work_decoder
 from lightship_runtime.host.answering import Answering
 from lightship_runtime.payload import RequestError, write_error
 from lightship_runtime.payload.call import FAILURES, Outcome
@@ -34,6 +34,7 @@ class Worker:
         self._changed = threading.Condition()
         threads = slots if slots > 1 or streams else 0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict") if threads else None
+        self._measuring = ThreadPoolExecutor(1, thread_name_prefix="measure") if streams else None
 
     def run(self) -> None:
         """Serve until the other side closes."""
@@ -43,6 +44,9 @@ class Worker:
                 message = work_decoder.decode(content)
                 if isinstance(message, Cancel | Flow):
                     self._steer(message)
+                elif isinstance(message, Measure):
+                    assert self._measuring is not None  # only texts are measured, and they are streams
+                    self._measuring.submit(self._measure, message)
                 elif self._pool is None:
                     self._answer(message)
                 else:
@@ -50,8 +54,9 @@ class Worker:
                         with self._changed:
                             self._streaming.add(message.number)
                     self._pool.submit(self._answer, message)
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._measuring):
+            if pool is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _steer(self, message: Cancel | Flow) -> None:
         with self._changed:
@@ -77,7 +82,17 @@ class Worker:
         except OSError:
             return b""
 
-    def _send(self, message: Done | Part) -> None:
+    def _measure(self, message: Measure) -> None:
+        """Count the tokens of a prompt that waits, or say why it will never be answered."""
+        try:
+            measured = Measured(message.number, self._answering.prompt_tokens(message.call))
+        except RequestError as error:
+            measured = Measured(message.number, 0, write_error(error, message.call.protocol))
+        except FAILURES as error:
+            measured = Measured(message.number, 0, self._answering.failure(error))
+        self._send(measured)
+
+    def _send(self, message: Done | Part | Measured) -> None:
         content = frame(message)
         with self._sending, contextlib.suppress(OSError):  # who listens has gone; the next read says so
             self._link.sendall(content)

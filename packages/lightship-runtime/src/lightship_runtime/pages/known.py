@@ -39,6 +39,8 @@ def known_csv(signature: Signature, body: Any) -> str | None:
 
 def _first(signature: Signature, body: Any) -> Any:
     """The first instance of a body in one of its plain forms."""
+    if signature.kind == "text" and isinstance(body, dict) and body.keys().isdisjoint(("instances", "inputs")):
+        return None  # a request of another form, such as one for text
     if isinstance(body, dict) and len(body) <= 3 and ("instances" in body or "inputs" in body):
         body = body.get("instances", body.get("inputs"))
     if not isinstance(body, list):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from lightship_runtime.engines.engine import Signature
-from lightship_runtime.pages import inference, schema
+from lightship_runtime.pages import inference, schema, texts
 from lightship_runtime.pages.known import known_body, known_csv, known_instance
 from lightship_runtime.pages.schema import Schema, ref
 from lightship_runtime.pages.settings import PageSettings
+from lightship_runtime.payload.embeddings import gives_vectors
 
 CSV, NPY = "text/csv", "application/x-npy"
 ARROW = ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file")
@@ -23,6 +24,7 @@ _MIB = 1 << 20
 _ERRORS = {
     400: "The body is malformed, or does not fit the model. The message says where.",
     401: "The API key is missing or not known.",
+    404: "There is no model of this name, or the model cannot do this.",
     406: "None of the formats in `Accept` can be written.",
     408: "The body did not arrive in time.",
     413: "The body is larger than the limit.",
@@ -44,8 +46,9 @@ _RETRY = {
 }
 _CHALLENGE = {"WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}}}
 _ANYWHERE = (
-    "Every error is an `Error`. Anywhere may come: 404 for an unknown path, 405 for another method, 400 for what is "
-    "not valid HTTP, 408 for a request that does not arrive in time, 413 and 431 for a body or head too large."
+    "Every error is an `Error`, below /v1 an `OpenAIError`. Anywhere may come: 404 for an unknown path, 405 for "
+    "another method, 400 for what is not valid HTTP, 408 for a request that does not arrive in time, 413 and 431 for "
+    "a body or head too large."
 )
 
 
@@ -66,6 +69,9 @@ def openapi_document(signature: Signature, settings: PageSettings) -> Schema:
     if settings.inference:
         paths.update(inference.paths(signature, settings, errors))
         schemas.update(inference.SCHEMAS)
+    of_texts, more = texts.described(settings, gives_vectors(signature), errors)
+    paths.update(of_texts)
+    schemas.update(more)
     components: Schema = {"schemas": schemas}
     document: Schema = {
         "openapi": "3.1.0",
@@ -87,8 +93,13 @@ def openapi_document(signature: Signature, settings: PageSettings) -> Schema:
             "probabilities": signature.probabilities,
             "streaming": settings.streaming,
             "files": list(schema.FILES.get(signature.kind, ())),
+            "writes": settings.generates,
+            "chats": settings.chats,
+            "context": settings.context,
         },
     }
+    if of_texts:
+        document["tags"].insert(0, texts.TAG)
     if settings.inference:
         document["tags"].append(inference.TAG)
     if settings.keys:
@@ -97,14 +108,14 @@ def openapi_document(signature: Signature, settings: PageSettings) -> Schema:
     return document
 
 
-def errors(settings: PageSettings, *statuses: int) -> Schema:
-    """The responses of an operation for these statuses, and 401 where keys are on."""
+def errors(settings: PageSettings, *statuses: int, schema: str = "Error") -> Schema:
+    """The responses of an operation for these statuses, and 401 where keys are on; `schema` is the errors' name."""
     responses = {}
     for status in sorted({*statuses, *((401,) if settings.keys else ())}):
         headers = _RETRY if status in (429, 503) else _CHALLENGE if status == 401 else None
         response: Schema = {
             "description": _ERRORS[status],
-            "content": {"application/json": {"schema": ref("Error")}},
+            "content": {"application/json": {"schema": ref(schema)}},
         }
         responses[str(status)] = {**response, "headers": headers} if headers else response
     return responses
@@ -121,7 +132,7 @@ def _predict(signature: Signature, settings: PageSettings) -> Schema:
         "requestBody": {"required": True, "content": _bodies(signature, settings)},
         "responses": {
             "200": {"description": "The predictions.", "content": _answers(settings)},
-            **errors(settings, *(status for status in _ERRORS if status != 401)),
+            **errors(settings, *(status for status in _ERRORS if status not in (401, 404))),
         },
     }
     parameters = []

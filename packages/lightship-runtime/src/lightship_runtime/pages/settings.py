@@ -24,6 +24,12 @@ class PageSettings:
         body_limit: Largest body of a request, in bytes; None where it is not said.
         request: A body of `POST /predict` that the model is known to answer, such as the golden request; None where
             there is none.
+        generates: Whether the model writes text, so that /generate and /v1/completions are there.
+        chats: Whether it has a chat template, so that /v1/chat/completions is there.
+        tools: Whether that has a place for tools.
+        response_formats: Forms that it can keep its answers to.
+        most_logprobs: Alternatives per token that it gives with log probabilities; None for none.
+        context: Tokens that prompt and answer may have together; None where unknown.
     """
 
     model: str
@@ -38,3 +44,9 @@ class PageSettings:
     health: str = "/health"
     body_limit: int | None = None
     request: Any = None
+    generates: bool = False
+    chats: bool = False
+    tools: bool = False
+    response_formats: tuple[str, ...] = ()
+    most_logprobs: int | None = None
+    context: int | None = None

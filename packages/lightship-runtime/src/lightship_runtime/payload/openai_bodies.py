@@ -38,16 +38,16 @@ def invalid(error: msgspec.ValidationError) -> RequestError:
     text = str(error)
     place = _PLACE.search(text)
     inner = place[1] if place else ""
-    if found := _UNKNOWN.match(text):
+    why = _PLACE.sub("", text)
+    if found := _UNKNOWN.match(why):
         name = _shown(f"{inner}.{found[1]}" if inner else found[1])
         return RequestError(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
-    if found := _MISSING.match(text):
+    if found := _MISSING.match(why):
         name = f"{inner}.{found[1]}" if inner else found[1]
         return RequestError(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
     if not inner:
         return RequestError("The body must be a JSON object.")
     param = _shown(inner)
-    why = _PLACE.sub("", text)
     if why.startswith("Invalid"):  # these quote the value
         why = "It is none of the values that are allowed"
     return RequestError(f"Invalid '{param}': {why}.", param=param, code="invalid_value")

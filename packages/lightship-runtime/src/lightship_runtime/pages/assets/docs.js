@@ -1,7 +1,7 @@
 // The page that shows the OpenAPI document: every route, its bodies, answers and schemas, for people.
 
 import { base, connect, copy, element, find, pretty } from "./page.js";
-import { curl } from "./snippets.js";
+import { curl, shell } from "./snippets.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
 const MOST_VALUES = 8;  // of an enumeration
@@ -46,7 +46,7 @@ function describe({ method, path, operation }, at) {
     element("div", {},
       operation.description && element("p", {}, prose(operation.description)),
       operation.security?.length === 0 && api.security && element("p", { className: "hint" }, "Needs no key."),
-      example(method, path, body),
+      example(filled(path, operation.parameters ?? []), body),
       operation.parameters && [caption("h3", "Parameters"), parameters(operation.parameters)],
       body && [caption("h3", "Body"), medias(body)],
       caption("h3", "Answers"), responses(operation.responses)));
@@ -92,7 +92,14 @@ function responses(all) {
   ]));
 }
 
-function example(method, path, content) {
+/** The path with values for what must be there. */
+function filled(path, all) {
+  const query = all.filter((one) => one.in === "query" && one.required);
+  const whole = all.reduce((now, one) => now.replace(`{${one.name}}`, encodeURIComponent(one.schema.enum?.[0] ?? one.name)), path);
+  return whole + (query.length ? `?${new URLSearchParams(query.map((one) => [one.name, one.example ?? ""]))}` : "");
+}
+
+function example(path, content) {
   const known = Object.values(content?.["application/json"]?.examples ?? {})[0];
   if (!known && content) return null;
   const url = new URL(path.slice(1), base).href;
@@ -118,6 +125,7 @@ function words(schema) {
 /** A schema in a few words, as nodes and texts; others' names are links to them. */
 function type(schema) {
   if (schema.$ref) return [link(named(schema))];
+  if ("const" in schema) return [JSON.stringify(schema.const)];
   if (schema.enum) {
     const more = schema.enum.length > MOST_VALUES ? " | …" : "";
     return [schema.enum.slice(0, MOST_VALUES).map((one) => JSON.stringify(one)).join(" | ") + more];

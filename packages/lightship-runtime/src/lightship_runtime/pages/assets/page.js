@@ -46,6 +46,10 @@ export function pretty(value, indent = "") {
   return `${open}\n${parts.join(",\n")}\n${indent}${close}`;
 }
 
+/** A duration for people. */
+export const time = (milliseconds) =>
+  milliseconds < 1000 ? `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms` : `${(milliseconds / 1000).toFixed(2)} s`;
+
 function spaced(value) {
   if (Array.isArray(value)) return `[${value.map(spaced).join(", ")}]`;
   if (typeof value !== "object" || value === null) return JSON.stringify(value);

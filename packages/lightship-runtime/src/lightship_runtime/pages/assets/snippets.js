@@ -1,6 +1,6 @@
 // The request on the page as a command for a shell and as a Python program. The key is named, never written out.
 
-const shell = (text) => (/^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+export const shell = (text) => (/^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 const compact = (text) => {
   try {
     return JSON.stringify(JSON.parse(text));

@@ -24,7 +24,7 @@ function read(text, event) {
     value = JSON.parse(text);
   } catch { /* a text that is no JSON is shown as it is */ }
   const wrong = event === "error" || (value !== null && typeof value === "object" && Object.keys(value).join() === "error");
-  return wrong ? { error: String(value?.error ?? value) } : { part: value };
+  return wrong ? { error: String(value?.error?.message ?? value?.error ?? value) } : { part: value };
 }
 
 async function* lines(body) {

@@ -1,6 +1,7 @@
-// The page that tries the model: form or JSON, the answer, and the same request as code.
+// The page that tries the model: form or JSON, the answer, and the same request as code. Models that write have `chat`.
 
-import { ask, base, connect, copy, element, find, hasKey, pretty, tabs } from "./page.js";
+import { ask, base, connect, copy, element, find, hasKey, pretty, tabs, time } from "./page.js";
+import { begin } from "./chat.js";
 import { makeForm } from "./form.js";
 import { failure, results, streamed } from "./result.js";
 import { curl, python } from "./snippets.js";
@@ -18,6 +19,12 @@ find("copy").onclick = () => copy(document.querySelector("#code-curl:not([hidden
 
 connect((api) => {
   guarded = Boolean(api.security);
+  find("code").hidden = false;
+  if (api["x-model"].writes) begin(api);
+  else predict(api);
+});
+
+function predict(api) {
   const { probabilities, streaming } = api["x-model"];
   const example = Object.values(api.paths["/predict"].post.requestBody.content["application/json"].examples ?? {})[0]?.value;
   form = makeForm(api, refresh);
@@ -37,8 +44,7 @@ connect((api) => {
   if (form) tabs("ask", { form: "Form", json: "JSON" }, changeView);
   else tabs("ask", { json: "JSON" }, changeView);
   find("send").disabled = false;
-  find("code").hidden = false;
-});
+}
 
 /** From form to JSON the body goes along; back only where it is one instance that the form can show. */
 function changeView(chosen) {
@@ -154,7 +160,6 @@ function facts(all) {
 
 const fact = (text, title = "") => element("span", { title }, text);
 const statusFact = (response) => element("b", { className: response.ok ? "" : "bad" }, `${response.status} ${response.statusText}`.trim());
-const time = (milliseconds) => milliseconds < 1000 ? `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms` : `${(milliseconds / 1000).toFixed(2)} s`;
 
 /** What the header Server-Timing says, such as `queue;dur=0.2, predict;dur=1.5`. */
 function serverTimes(response) {

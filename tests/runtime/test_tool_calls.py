@@ -1,0 +1,216 @@
+"""Calls of tools in what a model writes: taken out where they are exactly that, left in the text where not."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lightship_runtime.engines.engine import Engine, ModelSource
+from lightship_runtime.generation.calling import Calling
+from lightship_runtime.generation.engine import GenerationEngine
+from lightship_runtime.generation.request import (
+    Finish,
+    FinishReason,
+    GenerationRequest,
+    Piece,
+    TokenLogprob,
+    ToolCall,
+)
+from lightship_runtime.host.answering import Answering
+from lightship_runtime.log import Log
+from lightship_runtime.payload import Call
+
+TIDE = '{"name": "tide", "arguments": {"day": 3}}'
+LLAMA = '{"name": "tide", "parameters": {"day": 3}}'
+HERMES = f"<tool_call>\n{TIDE}\n</tool_call>"
+DAY = ToolCall("tide", '{"day": 3}')
+TOOLS = [{"type": "function", "function": {"name": name}} for name in ("tide", "wind")]
+
+
+def read(texts: list[str], tools: tuple[str, ...] = ("tide", "wind")) -> tuple[str, list[ToolCall]]:
+    """The text and the calls of what is written in pieces."""
+    calling = Calling(tools)
+    found = [one for text in texts for one in calling.feed(Piece(text))] + calling.rest()
+    calls = [one for one in found if isinstance(one, ToolCall)]
+    assert calling.made == len(calls)
+    return "".join(one.text for one in found if isinstance(one, Piece)), calls
+
+
+@pytest.mark.parametrize(
+    ("written", "text", "calls"),
+    [
+        (HERMES, "", [DAY]),
+        (f"Let me see.\n\n{HERMES}\n{HERMES}\n", "Let me see.", [DAY, DAY]),
+        (f"{HERMES} That is all.", " That is all.", [DAY]),
+        (f"<tool_call>{LLAMA}</tool_call>", "", [DAY]),
+        (LLAMA, "", [DAY]),
+        (f"  {TIDE}\n", "", [DAY]),
+        (f"<|python_tag|>{LLAMA}; {LLAMA}", "", [DAY, DAY]),
+        ('{"type": "function", "name": "wind", "parameters": {}}', "", [ToolCall("wind", "{}")]),
+        ('{"name": "wind", "parameters": {"at": "a;b } "}}', "", [ToolCall("wind", '{"at": "a;b } "}')]),
+        ('{"name": "wind", "arguments": {"n": 123456789012345678901}}', "", [
+            ToolCall("wind", '{"n": 123456789012345678901}')
+        ]),
+    ],
+)  # fmt: skip
+def test_calls_are_taken_out(written: str, text: str, calls: list[ToolCall]) -> None:
+    assert read([written]) == (text, calls)
+    assert read(list(written)) == (text, calls)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "The tide is high.",
+        "",
+        " \n",
+        '<tool_call>{"name": "anchor", "arguments": {}}</tool_call>',
+        '<tool_call>{"name": "tide", "arguments": "{}"}</tool_call>',
+        '<tool_call>{"name": "tide", "arguments": {}, "parameters": {}}</tool_call>',
+        '<tool_call>{"name": "tide"}</tool_call>',
+        '<tool_call>{"name": "tide", "arguments": {}} and more</tool_call>',
+        '<tool_call>{"name": "tide", "arguments": {}, "more": 1}</tool_call>',
+        f"<tool_call>{TIDE}",
+        f"<tool_call>[{TIDE}]</tool_call>",
+        f"Call {LLAMA}",
+        f"{LLAMA} is what I would ask.",
+        f"{LLAMA}; nothing",
+        '{"name": "Ann", "age": 3}',
+        '{"answer": 42}',
+        "a < b <tool <tool_call <|python_tag|>",
+        "<tool_call></tool_call>",
+        "<tool_call>" + "[" * 100_000,
+        '{"name":' + "[" * 100_000,
+    ],
+)
+def test_anything_else_is_text_as_it_stands(written: str) -> None:
+    assert read([written]) == (written, [])
+    assert read([written[start : start + 7] for start in range(0, min(len(written), 3000), 7)]) == (
+        written[: 7 * 429] if len(written) > 3000 else written,
+        [],
+    )
+
+
+def test_without_tools_nothing_is_looked_for() -> None:
+    calling = Calling(())
+    for text in ("<tool_call>", TIDE, "</tool_call>"):
+        assert calling.feed(Piece(text)) == [Piece(text)]
+    assert calling.rest() == []
+
+
+def test_text_waits_only_while_it_may_be_a_call() -> None:
+    calling = Calling(["tide"])
+    sent = [
+        [one.text for one in calling.feed(Piece(text)) if isinstance(one, Piece)] for text in ("Hi", " a", " <", "b")
+    ]
+    assert sent == [["Hi"], [" a"], [], [" <b"]]
+    other = Calling(["tide"])
+    assert [one.text for one in other.feed(Piece('{"answer": ')) if isinstance(one, Piece)] == ['{"answer":']
+
+
+MARKS = st.sampled_from([
+    *("<tool_call>", "</tool_call>", "<|python_tag|>", TIDE, LLAMA, HERMES, ";", " ", "\n", "{", "}", "<"),
+    *("tool", "x"), '{"name":', '"arguments": {}',
+])  # fmt: skip
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(MARKS, max_size=8), st.lists(st.integers(1, 9), min_size=1, max_size=60))
+def test_how_a_text_is_cut_into_pieces_does_not_matter(marks: list[str], sizes: list[int]) -> None:
+    written = "".join(marks)
+    cut, place = [], 0
+    for size in sizes:
+        cut.append(written[place : place + size])
+        place += size
+    text, calls = read([*cut, written[place:]])
+    assert (text, calls) == read([written])
+    if not calls:
+        assert text == written
+
+
+class Saying(GenerationEngine):
+    """Writes the last message, a letter a token, whatever it is."""
+
+    context = 4000
+    chats = tools = True
+    most_logprobs = 0
+
+    def __init__(self, reason: FinishReason = "stop") -> None:
+        self._reason = reason
+
+    @classmethod
+    def load(cls, source: ModelSource) -> Engine:
+        raise NotImplementedError
+
+    def prompt_tokens(self, request: GenerationRequest) -> int:
+        return 3
+
+    def generate(self, request: GenerationRequest) -> Iterator[Piece | Finish]:
+        assert request.messages is not None
+        text = request.messages[-1]["content"]
+        for letter in text:
+            logprobs = (TokenLogprob(letter, -1.0),) if request.logprobs is not None else None
+            yield Piece(letter, 1, logprobs)
+        yield Finish(self._reason, 3, len(text))
+
+
+def ask(text: str, reason: FinishReason = "stop", **body: Any) -> Any:
+    answering = Answering(Saying(reason), "sayer", "python", Log(io.StringIO()))
+    body = {"messages": [{"role": "user", "content": text}], "tools": TOOLS, **body}
+    call = Call("chat", json.dumps(body).encode())
+    if body.get("stream"):
+        return [json.loads(part) for part in answering.stream(call) if part]
+    answer = answering.answer(call)
+    assert answer.status == 200, answer.body
+    return json.loads(answer.body)["choices"][0]
+
+
+def test_a_whole_answer_has_the_calls_beside_its_text() -> None:
+    choice = ask(f"One moment. {HERMES}{HERMES}")
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["content"] == "One moment."
+    calls = choice["message"]["tool_calls"]
+    assert [call["function"] for call in calls] == [{"name": "tide", "arguments": '{"day": 3}'}] * 2
+    assert len({call["id"] for call in calls}) == 2
+    assert ask(LLAMA)["message"]["content"] is None
+    assert ask(HERMES, "length")["finish_reason"] == "length"
+
+
+def test_an_answer_without_calls_is_as_it_was() -> None:
+    choice = ask("Low tide.")
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("Low tide.", "stop")
+    assert "tool_calls" not in choice["message"]
+    for without in ({"tools": None}, {"tool_choice": "none"}):
+        choice = ask(HERMES, **without)
+        assert (choice["message"]["content"], choice["finish_reason"]) == (HERMES, "stop")
+
+
+def test_parts_have_each_call_whole() -> None:
+    parts = ask(f"One moment. {HERMES}\n{HERMES}", stream=True)
+    deltas = [part["choices"][0]["delta"] for part in parts]
+    assert deltas[0]["role"] == "assistant"
+    assert "".join(delta.get("content") or "" for delta in deltas) == "One moment."
+    calls = [delta["tool_calls"][0] for delta in deltas if "tool_calls" in delta]
+    assert [call["index"] for call in calls] == [0, 1]
+    assert calls[0]["function"] == {"name": "tide", "arguments": '{"day": 3}'}
+    assert len({call["id"] for call in calls}) == 2
+    assert parts[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_probabilities_of_text_are_kept_and_those_of_calls_are_not() -> None:
+    choice = ask("Low < high", logprobs=True)
+    assert "".join(one["token"] for one in choice["logprobs"]["content"]) == "Low < high"
+    choice = ask(f"Low {HERMES}", logprobs=True)
+    assert "".join(one["token"] for one in choice["logprobs"]["content"]) == "Low"
+
+
+def test_a_stop_text_within_a_call_leaves_text() -> None:
+    choice = ask(HERMES, stop=["day"])
+    assert choice["message"]["content"] == HERMES.partition("day")[0]
+    assert choice["finish_reason"] == "stop"

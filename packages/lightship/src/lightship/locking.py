@@ -39,7 +39,6 @@ from lightship.lock import (
 )
 from lightship.oci.image import Platform
 from lightship.plan import BaseChoice, Plan
-from lightship.plan.optimize import SERVED_WITH
 from lightship.session import Session
 
 if TYPE_CHECKING:
@@ -219,7 +218,7 @@ def _resolve(
     before, converters = lock_converters(
         wanted, conversion.converters, target, session, preferences=known, builder=builder
     )
-    pinned = (*extra, *pins_of(converters, SERVED_WITH))
+    pinned = (*extra, *pins_of(converters, conversion.served_with))
     wheels = resolve(source, pinned, target, session, preferences=preferences, builder=builder)
     return wheels, locked_conversion(before, converters, wheels, wanted, target, session)
 

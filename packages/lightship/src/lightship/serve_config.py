@@ -67,6 +67,7 @@ def _model(plan: Plan, digest: str | None) -> ModelFile:
         trusted_types=settings.trusted_types,
         task=(settings.task or plan.model.task) if engine == "transformers" else None,
         network=settings.network,
+        context=plan.generation.context if plan.generation else None,
         input_dtype=settings.input_dtype,
         input_shape=settings.input_shape,
     )
@@ -75,7 +76,7 @@ def _model(plan: Plan, digest: str | None) -> ModelFile:
 def _served(plan: Plan) -> tuple[str, str]:
     """The path of the model that is served, relative to the app's folder, and its format."""
     if plan.optimize.value is not None:
-        return plan.optimize.value.path, "onnx"
+        return plan.optimize.value.path, "onnx-genai" if plan.optimize.value.quantize else "onnx"
     assert plan.model is not None
     return plan.model.path.relative_to(plan.project.directory).as_posix(), plan.model.format
 

@@ -12,7 +12,8 @@ from lightship.models import Model, compare, detect
 from lightship.plan.accelerator import Accelerator, decide_accelerator
 from lightship.plan.base import BaseChoice, decide_base
 from lightship.plan.decision import Decision
-from lightship.plan.optimize import SERVED_WITH, Conversion, decide_optimize
+from lightship.plan.generation import Generation, decide_generation, writes_text
+from lightship.plan.optimize import Conversion, decide_optimize
 from lightship.plan.platforms import decide_platforms
 from lightship.plan.requirements import decide_requirements
 from lightship.plan.server import Server, decide_server
@@ -34,6 +35,7 @@ class Plan:
     platforms: Decision[tuple[str, ...]]
     base: Decision[BaseChoice]
     server: Decision[Server]
+    generation: Generation | None
     requirements: Decision[RequirementsSource]
     optimize: Decision[Conversion | None]
     accelerator: Decision[Accelerator]
@@ -49,6 +51,8 @@ class Plan:
         """Every decision, in the order in which a person would ask."""
         if self.model is not None:
             yield _model_decision(self.model, self.project)
+        if self.generation is not None:
+            yield from (self.generation.engine, self.generation.quantize, self.generation.memory)
         yield from (self.optimize, self.server, self.platforms, self.base, self.requirements, self.accelerator)
         yield from (self.weights, self.layers, self.compression, self.pruning, self.user, self.proof)
 
@@ -59,7 +63,10 @@ def make_plan(project: Project) -> Plan:
     if model is not None:
         _check_model(model, project)
     requirements = decide_requirements(project, model)
-    optimize = decide_optimize(project, model, requirements.value)
+    generation = None
+    if model is not None and writes_text(project, model):
+        generation = decide_generation(project, model, decide_accelerator(pins(requirements.value)))
+    optimize = decide_optimize(project, model, requirements.value, generation)
     context = _context(project, model, converted=optimize.value is not None)
     of_model = {file for file in model.files if file not in model.code} if model else set()
     weights = tuple(file for file in context.files if file.is_weights or file.source in of_model)
@@ -73,7 +80,8 @@ def make_plan(project: Project) -> Plan:
         app_files=tuple(file for file in context.files if file not in weights),
         platforms=decide_platforms(project),
         base=decide_base(project),
-        server=decide_server(project, model, optimize.value),
+        server=decide_server(project, model, optimize.value, generation),
+        generation=generation,
         requirements=requirements,
         optimize=optimize,
         accelerator=decide_accelerator(pins(requirements.value)),
@@ -95,12 +103,11 @@ def make_plan(project: Project) -> Plan:
 def _check_model(model: Model, project: Project) -> None:
     """Refuse what could not be served, or should not be."""
     settings = project.settings.model
-    if (settings.engine or model.engine) == "llamacpp" or (
-        (settings.engine or model.engine) == "transformers" and not (settings.task or model.task)
-    ):
+    engine = settings.engine or model.engine
+    if engine == "transformers" and not (settings.task or model.task):
         told = dict(model.details)
         raise ProjectError(
-            f"{model.path} is for {told.get('task') or told.get('architecture') or 'text generation'}, which "
+            f"{model.path} is for {told.get('task') or told.get('architecture') or 'something'}, which "
             "Lightship's own server does not answer.",
             hint="Serve it with a Python file that has load() and predict(), or with your own application. A "
             "transformers folder can be told its pipeline: [model] task.",
@@ -146,8 +153,8 @@ def _of_conversion(conversion: Conversion) -> Decision[RequirementsSource]:
     return Decision(
         "requirements",
         conversion.image_requirements,
-        ", ".join(SERVED_WITH),
-        f"what a converted model needs; {conversion.requirements.title} is needed to convert it only",
+        ", ".join(conversion.served_with),
+        f"what a converted model needs; for {conversion.requirements.title} there is only use while it is converted",
     )
 
 

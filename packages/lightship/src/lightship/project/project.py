@@ -100,8 +100,9 @@ def _directory_and_named(target: Path) -> tuple[Path, Path | None]:
 
 
 def _is_model_folder(directory: Path) -> bool:
-    """A Hugging Face folder named directly is a model, not a project."""
-    return (directory / "config.json").is_file() and not (directory / SETTINGS_FILE).exists()
+    """A folder of Hugging Face or ONNX Runtime GenAI named directly is a model, not a project."""
+    configs = ("config.json", "genai_config.json")
+    return any((directory / name).is_file() for name in configs) and not (directory / SETTINGS_FILE).exists()
 
 
 def _settings_table(directory: Path) -> tuple[dict[str, Any], str | None]:

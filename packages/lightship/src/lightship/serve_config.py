@@ -21,7 +21,7 @@ def serve_config(plan: Plan, digests: Mapping[str, str]) -> dict[str, bytes]:
         digests: `sha256:<hex>` of every file of the project that goes into the image, by path; the model's is written
             down so that the runtime loads a pickle only if it is the one that was looked at here.
     """
-    server, golden = plan.server.value, plan.proof.value
+    server, golden = plan.server.value, plan.golden
     files = {}
     model = None
     if server.app is None:
@@ -39,7 +39,7 @@ def local_config(plan: Plan, *, trust: bool) -> dict[str, bytes]:
 
     A model that can run code is hashed here and now; with `trust` it is loaded whatever it is when it is opened.
     """
-    server, golden = plan.server.value, plan.proof.value
+    server, golden = plan.server.value, plan.golden
     model = None
     if server.app is None:
         assert plan.model is not None

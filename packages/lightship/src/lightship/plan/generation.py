@@ -14,6 +14,7 @@ from lightship.plan.memory import Memory, Quantization, estimate
 from lightship.project import Project
 from lightship.quantities import human_size, parse_size
 from lightship_runtime.config import EngineName
+from lightship_runtime.golden import Golden
 
 DEFAULT_CONTEXT = 4096  # tokens, where nobody says more: what a text of some pages and its answer need
 _LEAST_CONTEXT = 16
@@ -35,6 +36,14 @@ _CONVERTED = frozenset(
 )
 # Those of GGUF files that transformers reads (modeling_gguf_pytorch_utils.py) and the model builder converts.
 _CONVERTED_GGUF = frozenset("llama mistral qwen2 qwen3 phi3 gemma2 gemma3 nemotron".split())
+_CONVERSION = ("converted once, when the image is built, in a sandbox without a network; then looked up",)
+# What a model that writes is asked before its image counts as built: the likeliest tokens, the same each time.
+FIRST_TEXT = Golden(
+    request={"prompt": "Once upon a time", "max_tokens": 8, "temperature": 0},
+    response={"text": "", "finish_reason": "", "usage": {"prompt_tokens": 0, "completion_tokens": 0}},
+    path="/generate",
+    compare="form",
+)
 
 
 @dataclass(frozen=True)
@@ -85,45 +94,46 @@ def decide_generation(project: Project, model: Model, accelerator: Decision[Acce
 
 
 def _decide_engine(project: Project, model: Model, accelerator: Decision[Accelerator]) -> Decision[EngineName]:
-    chosen, possible = project.settings.model.engine, _ENGINES[model.format]
+    if not project.converts and model.format != "onnx-genai":
+        other = _other(model)
+        return Decision("engine", other, other, "nothing is converted for a server on this machine")
     against = _against_conversion(model)
-    if chosen is not None:
-        if chosen not in possible:
-            raise ProjectError(
-                f'[model] engine = "{chosen}" cannot serve {model.path.name}, which is {model.format}.',
-                hint=f"Leave it out, or take one of {', '.join(possible)}.",
-            )
-        if chosen == "onnxruntime-genai" and against:
-            raise ProjectError(
-                f'[model] engine = "{chosen}" cannot serve {model.path.name}: {against}.',
-                hint=f'Leave it out: engine = "{_other(model)}" serves it as it is.',
-            )
-        return Decision("engine", chosen, chosen, "[model] engine names it", _converted(model, chosen))
+    if project.settings.model.engine is not None:
+        return _chosen_engine(project.settings.model.engine, model, against)
+    engine: EngineName
+    evidence: tuple[str, ...] = ()
     if model.format == "gguf":
-        more = () if against else ('engine = "onnxruntime-genai" would convert it, and need no compiled llama.cpp',)
-        return Decision("engine", "llamacpp", "llamacpp", "a GGUF file is llama.cpp's own format", more)
-    if model.format == "onnx-genai":
-        reason = "the folder is ONNX Runtime GenAI's own format"
-        return Decision("engine", "onnxruntime-genai", "onnxruntime-genai", reason)
-    if accelerator.value == "cuda":
+        engine, reason = "llamacpp", "a GGUF file is llama.cpp's own format"
+        if not against:
+            evidence = ('engine = "onnxruntime-genai" would convert it, and need no compiled llama.cpp',)
+    elif model.format == "onnx-genai":
+        engine, reason = "onnxruntime-genai", "the folder is ONNX Runtime GenAI's own format"
+    elif accelerator.value == "cuda":
+        engine = "transformers-generation"
         reason = f"the image is for GPUs ({accelerator.reason}); ONNX Runtime GenAI's wheel computes on CPUs"
-        return Decision("engine", "transformers-generation", "transformers-generation", reason)
-    if against:
+    elif against:
+        engine = "transformers-generation"
         reason = f"{against}; transformers runs every architecture that it knows"
-        return Decision("engine", "transformers-generation", "transformers-generation", reason)
-    return Decision(
-        "engine",
-        "onnxruntime-genai",
-        "onnxruntime-genai",
-        "the fastest on CPUs, several times as fast as transformers, without PyTorch in the image",
-        _converted(model, "onnxruntime-genai"),
-    )
+    else:
+        engine, evidence = "onnxruntime-genai", _CONVERSION
+        reason = "the fastest on CPUs, several times as fast as transformers, without PyTorch in the image"
+    return Decision("engine", engine, engine, reason, evidence)
 
 
-def _converted(model: Model, engine: EngineName) -> tuple[str, ...]:
-    if engine != "onnxruntime-genai" or model.format == "onnx-genai":
-        return ()
-    return ("converted once, when the image is built, in a sandbox without a network; then looked up",)
+def _chosen_engine(chosen: EngineName, model: Model, against: str) -> Decision[EngineName]:
+    possible = _ENGINES[model.format]
+    if chosen not in possible:
+        raise ProjectError(
+            f'[model] engine = "{chosen}" cannot serve {model.path.name}, which is {model.format}.',
+            hint=f"Leave it out, or take one of {', '.join(possible)}.",
+        )
+    if chosen == "onnxruntime-genai" and against:
+        raise ProjectError(
+            f'[model] engine = "{chosen}" cannot serve {model.path.name}: {against}.',
+            hint=f'Leave it out: engine = "{_other(model)}" serves it as it is.',
+        )
+    converted = chosen == "onnxruntime-genai" and model.format != "onnx-genai"
+    return Decision("engine", chosen, chosen, "[model] engine names it", _CONVERSION if converted else ())
 
 
 def _other(model: Model) -> EngineName:
@@ -145,11 +155,13 @@ def _against_conversion(model: Model) -> str:
         "it brings Python code of its own": bool(model.code),
         "its weights are pickles": model.pickle is not None,
     }
-    return next((why for why, holds in reasons.items() if holds and model.format == "huggingface"), "")
+    if model.format == "gguf":
+        reasons = {"transformers reads no GGUF file of several parts": len(model.files) > 1}
+    return next((why for why, holds in reasons.items() if holds), "")
 
 
 def _decide_quantize(project: Project, model: Model, engine: EngineName) -> Decision[Quantization | None]:
-    asked = project.settings.model.quantize
+    asked = project.settings.model.quantize if project.converts else "auto"
     if engine == "onnxruntime-genai" and model.format != "onnx-genai":
         if asked != "auto":
             return Decision("quantize", asked, asked, "[model] quantize names it")

@@ -67,7 +67,7 @@ def estimate(
     return Memory(
         weights=weights * workers,
         cache=token * context * slots * workers,
-        runtime=_AROUND[engine] + _computing(engine, language, context) * slots * workers,
+        runtime=_AROUND[engine] + _computing(engine, language, context, quantize) * slots * workers,
         token=token,
     )
 
@@ -91,8 +91,10 @@ def _cache_bytes(engine: EngineName, language: Language, files: int) -> int:
     return 4
 
 
-def _computing(engine: EngineName, language: Language, context: int) -> int:
-    """Room that one text needs to be computed in: above all the scores of the whole vocabulary, for every token of a
-    prompt's part in ONNX Runtime GenAI, for the last one elsewhere."""
-    tokens = min(_CHUNK, context) if engine == "onnxruntime-genai" else 1
-    return tokens * language.vocabulary * 4
+def _computing(engine: EngineName, language: Language, context: int, quantize: Quantization | None) -> int:
+    """Room that one text needs to be computed in: the scores of the whole vocabulary for its last token.
+
+    In a folder of ONNX Runtime GenAI that somebody else has converted: for every token of a part of the prompt.
+    """
+    all_tokens = engine == "onnxruntime-genai" and quantize is None
+    return (min(_CHUNK, context) if all_tokens else 1) * language.vocabulary * 4

@@ -19,7 +19,7 @@ SERVED_WITH = ("numpy", "onnxruntime")
 GENERATED_WITH = ("jinja2", "numpy", "onnxruntime", "onnxruntime-genai")
 # What ONNX Runtime GenAI's model builder imports, and does not declare.
 _BUILDERS = ("onnx", "onnx-ir", "onnxruntime-genai>=0.18", "safetensors", "sentencepiece", "torch", "transformers")
-_GGUF_READER = "gguf"
+_GGUF_READERS = ("accelerate", "gguf")
 _ENGINES = {"sklearn": "scikit-learn", "xgboost": "XGBoost", "lightgbm": "LightGBM"}  # whose models are converted
 # protobuf 7 takes no booleans for numbers, which skl2onnx 1.20 gives it for histogram gradient boosting.
 _CONVERTERS = ("skl2onnx>=1.18", "onnxmltools>=1.13", "onnx", "protobuf<7")
@@ -95,7 +95,7 @@ def _language_model(
     path = PurePosixPath(model.path.relative_to(project.directory).as_posix())
     name = path.stem if model.format == "gguf" else path.name
     served = str(path.with_name(f"{name or project.name}-onnx"))
-    more = (_GGUF_READER,) if model.format == "gguf" else ()
+    more = _GGUF_READERS if model.format == "gguf" else ()
     if model.format == "gguf" and requirements.kind == "list":  # what llama.cpp would need
         requirements = RequirementsSource("list", requirements.path, GENERATED_WITH)
     conversion = Conversion(served, requirements, (*_BUILDERS, *more, *GENERATED_WITH), 0.0, GENERATED_WITH, quantize)

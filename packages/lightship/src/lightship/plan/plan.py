@@ -12,7 +12,7 @@ from lightship.models import Model, compare, detect
 from lightship.plan.accelerator import Accelerator, decide_accelerator
 from lightship.plan.base import BaseChoice, decide_base
 from lightship.plan.decision import Decision
-from lightship.plan.generation import Generation, decide_generation, writes_text
+from lightship.plan.generation import FIRST_TEXT, Generation, decide_generation, writes_text
 from lightship.plan.optimize import Conversion, decide_optimize
 from lightship.plan.platforms import decide_platforms
 from lightship.plan.requirements import decide_requirements
@@ -20,6 +20,7 @@ from lightship.plan.server import Server, decide_server
 from lightship.plan.weights import Delivery, decide_weights
 from lightship.project import Project
 from lightship.project.context import Context, ContextFile, context_file, read_context
+from lightship_runtime.golden import Golden
 
 USER = "65532:65532"  # distroless's nonroot, which Kubernetes' runAsNonRoot accepts because it is a number
 
@@ -44,8 +45,13 @@ class Plan:
     compression: Decision[str]
     pruning: Decision[str]
     user: Decision[str]
-    proof: Decision[Path | None]
+    proof: Decision[Path | Golden | None]
     warnings: tuple[str, ...]
+
+    @property
+    def golden(self) -> Path | None:
+        """The project's own golden request and answer, which the image has too."""
+        return self.proof.value if isinstance(self.proof.value, Path) else None
 
     def decisions(self) -> Iterator[Decision[object]]:
         """Every decision, in the order in which a person would ask."""
@@ -95,7 +101,7 @@ def make_plan(project: Project) -> Plan:
         compression=_decide_compression(project),
         pruning=_decide_pruning(project),
         user=Decision("user", USER, f"{USER}, files owned by root", "non-root by number, which Kubernetes can check"),
-        proof=_decide_proof(project),
+        proof=_decide_proof(project, generation),
         warnings=_warnings(model, pinned, context),
     )
 
@@ -197,13 +203,22 @@ def _decide_pruning(project: Project) -> Decision[str]:
     return Decision("pruning", level, level, reasons[level], evidence)
 
 
-def _decide_proof(project: Project) -> Decision[Path | None]:
+def _decide_proof(project: Project, generation: Generation | None) -> Decision[Path | Golden | None]:
     golden = project.golden
-    if golden is None:
-        reason = "there is no golden.json; the image is proven to start and to be healthy only"
-        return Decision("proof", None, "starts and is healthy", reason)
-    shown = f"starts and gives the answer of {golden.name}"
-    return Decision("proof", golden, shown, "a golden request is the only proof that the model works in the image")
+    if golden is not None:
+        shown = f"starts and gives the answer of {golden.name}"
+        reason = "a golden request is the only proof that the model works in the image"
+        return Decision("proof", golden, shown, reason)
+    if generation is not None:
+        return Decision(
+            "proof",
+            FIRST_TEXT,
+            "starts and writes a text",
+            "there is no golden.json; texts of language models are compared by their form, or with what the model "
+            "wrote when it was converted",
+        )
+    reason = "there is no golden.json; the image is proven to start and to be healthy only"
+    return Decision("proof", None, "starts and is healthy", reason)
 
 
 def _warnings(model: Model | None, pinned: dict[str, str], context: Context) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.numpy import save_file
 
 from lightship.errors import ProjectError
 from lightship.models import Language
-from lightship.plan import Plan, make_plan
+from lightship.plan import FIRST_TEXT, Plan, make_plan
 from lightship.plan.memory import converted_size, estimate
 from lightship.project import load_project
 from lightship.quantities import parse_size
@@ -71,6 +72,9 @@ def served(planned: Plan) -> ModelFile:
 def test_a_known_architecture_is_converted_for_cpus(folder: Path) -> None:
     planned = plan(folder)
     assert engine(planned)[0] == "onnxruntime-genai"
+    assert planned.proof.value is FIRST_TEXT
+    assert CONFIG_PATH in serve_config(planned, {})
+    assert len(serve_config(planned, {})) == 1  # no text is asked for in an image on another processor
     conversion = planned.optimize.value
     assert conversion is not None
     assert (conversion.path, conversion.quantize) == ("model-onnx", "4bit")
@@ -122,6 +126,56 @@ def test_a_named_pipeline_is_no_language_model(folder: Path) -> None:
     planned = plan(folder, model={"task": "text-classification"})
     assert planned.generation is None
     assert served(planned).engine == "transformers"
+
+
+def test_nothing_is_converted_for_a_server_on_this_machine(folder: Path) -> None:
+    settings = {"engine": "onnxruntime-genai", "quantize": "4bit"}
+    planned = make_plan(load_project(folder, {"model": settings}).as_it_is)
+    assert engine(planned)[0] == "transformers-generation"
+    assert planned.optimize.value is None
+    assert served(planned).path == "model"
+
+
+def gguf_file(path: Path, architecture: str = "llama") -> Path:
+    """A file without tensors, as llama.cpp's tools write it."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    counts = {"block_count": 30, "attention.head_count": 9, "embedding_length": 576, "context_length": 2048}
+    numbers = [text(f"{architecture}.{name}") + struct.pack("<II", 4, value) for name, value in counts.items()]
+    keys = [text("general.architecture") + struct.pack("<I", 8) + text(architecture), *numbers]
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, len(keys)) + b"".join(keys) + bytes(64))
+    return path
+
+
+def test_a_gguf_file_is_served_as_it_is_or_converted(tmp_path: Path) -> None:
+    gguf_file(tmp_path / "tiny.gguf")
+    planned = plan(tmp_path)
+    assert engine(planned)[0] == "llamacpp"
+    assert planned.requirements.value.requirements == ("jinja2", "xllamacpp")
+    assert [file.path for file in planned.weights_files] == ["tiny.gguf"]
+    # It takes memory for all of its slots, however many are used.
+    alone = plan(tmp_path, serve={"concurrency": 1}).generation
+    assert planned.generation is not None
+    assert alone is not None
+    assert alone.memory.value == planned.generation.memory.value
+    with pytest.raises(ProjectError, match="as it is") as caught:
+        plan(tmp_path, model={"quantize": "8bit"})
+    assert "Q8_0" in str(caught.value.hint)
+    converted = plan(tmp_path, model={"engine": "onnxruntime-genai"})
+    conversion = converted.optimize.value
+    assert conversion is not None
+    assert {"gguf", "transformers"} <= set(conversion.converters)
+    assert "xllamacpp" not in conversion.requirements.requirements
+    assert served(converted).path == "tiny-onnx"
+
+
+def test_a_gguf_file_that_transformers_cannot_read_is_not_converted(tmp_path: Path) -> None:
+    gguf_file(tmp_path / "tiny.gguf", "rwkv7")
+    assert engine(plan(tmp_path))[0] == "llamacpp"
+    with pytest.raises(ProjectError, match="no rwkv7"):
+        plan(tmp_path, model={"engine": "onnxruntime-genai"})
 
 
 # how many bits

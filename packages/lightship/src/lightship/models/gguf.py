@@ -59,7 +59,7 @@ class _Header:
     parameters: int = 0
     bytes_by_type: dict[str, int] = field(default_factory=dict)
     texts: int = 0
-    names: set[str] = field(default_factory=set)
+    tied: bool = True
 
 
 def _recognises(opening: Opening) -> bool:
@@ -72,7 +72,7 @@ def _read(path: Path) -> Model:
     for shard in files[1:]:
         further = _header(shard)
         header.tensors += further.tensors
-        header.names |= further.names
+        header.tied = header.tied and further.tied
         header.parameters += further.parameters
         for name, size in further.bytes_by_type.items():
             header.bytes_by_type[name] = header.bytes_by_type.get(name, 0) + size
@@ -83,7 +83,10 @@ def _read(path: Path) -> Model:
         size=sum(file.stat().st_size for file in files),
         dtype=_quantisation(header),
         files=tuple(files),
-        packages=(Package("llama-cpp-python", None, "runs GGUF models"),),
+        packages=(
+            Package("jinja2", None, "renders the chat template"),
+            Package("xllamacpp", None, "runs GGUF models"),
+        ),
         details=tuple(_details(header)),
         notes=_notes(header),
         language=_language(header),
@@ -183,7 +186,7 @@ def _tensor_table(stream: Stream, header: _Header, count: int) -> None:
         type_name, block, block_size = _TENSOR_TYPES.get(kind, (f"type {kind}", 1, 0))
         size = elements // block * block_size
         header.tensors += 1
-        header.names.add(name)
+        header.tied = header.tied and name != "output.weight"
         header.parameters += elements
         header.bytes_by_type[type_name] = header.bytes_by_type.get(type_name, 0) + size
         end = max(end, offset + size)
@@ -248,7 +251,7 @@ def _language(header: _Header) -> Language | None:
         vocabulary=count(header.lengths.get("tokenizer.ggml.tokens")) or number("vocab_size") or 0,
         hidden=hidden,
         parameters=header.parameters,
-        tied="output.weight" not in header.names,
+        tied=header.tied,
         quantisation=_quantisation(header),
     )
 

@@ -24,8 +24,9 @@ _ENGINES: dict[str, tuple[EngineName, ...]] = {
     "gguf": ("llamacpp", "onnxruntime-genai"),
     "onnx-genai": ("onnxruntime-genai",),
 }
-# What works on how many texts at once, where [serve] concurrency does not say; as the engines themselves have it.
+# Texts at once, as the engines themselves have it; one of them takes as many as [serve] concurrency says.
 _SLOTS: dict[EngineName, int] = {"onnxruntime-genai": 8, "transformers-generation": 1, "llamacpp": 4}
+_ANY_SLOTS = ("onnxruntime-genai",)
 # The architectures of text that the model builder of onnxruntime-genai 0.18 converts for CPUs (models/builder.py).
 _CONVERTED = frozenset(
     """
@@ -88,7 +89,9 @@ def decide_generation(project: Project, model: Model, accelerator: Decision[Acce
             hint=f"Set [model] context to {own} or less.",
         )
     context = asked or min(own or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
-    slots = project.settings.serve.concurrency or _SLOTS[engine.value]
+    slots = _SLOTS[engine.value]
+    if engine.value in _ANY_SLOTS:
+        slots = project.settings.serve.concurrency or slots
     memory = _decide_memory(project, model, engine.value, quantize.value, context, slots)
     return Generation(engine, context, slots, quantize, memory)
 
@@ -105,7 +108,7 @@ def _decide_engine(project: Project, model: Model, accelerator: Decision[Acceler
     if model.format == "gguf":
         engine, reason = "llamacpp", "a GGUF file is llama.cpp's own format"
         if not against:
-            evidence = ('engine = "onnxruntime-genai" would convert it, and need no compiled llama.cpp',)
+            evidence = ('engine = "onnxruntime-genai" would convert it, and write faster on CPUs',)
     elif model.format == "onnx-genai":
         engine, reason = "onnxruntime-genai", "the folder is ONNX Runtime GenAI's own format"
     elif accelerator.value == "cuda":
@@ -217,7 +220,7 @@ def _decide_memory(
     raise ProjectError(
         f"{model.path.name} would need {shown} ({', '.join(part.partition(':')[0] for part in parts)}; {texts} of "
         f"{context} tokens), and [target] memory is {human_size(available)}.",
-        hint=_way_out(available, needed, context, slots, quantize),
+        hint=_way_out(available, needed, context, slots, quantize, fewer=engine in _ANY_SLOTS),
     )
 
 
@@ -240,8 +243,10 @@ def _way_out(
     context: int,
     slots: int,
     quantize: Quantization | None,
+    *,
+    fewer: bool,
 ) -> str:
-    """What to change so that it fits: the longest context, the most texts at once, fewer bits."""
+    """What to change so that it fits: the longest context, the most texts where there can be `fewer`, the bits."""
 
     def room(slots: int, quantize: Quantization | None) -> int:
         # The first context that does not fit, less one: the estimate grows with every token.
@@ -250,14 +255,16 @@ def _way_out(
     ways = []
     if (tokens := room(slots, quantize)) >= _LEAST_CONTEXT:
         ways.append(f"[model] context = {tokens}")
-    fewer = next((each for each in range(slots - 1, 0, -1) if room(each, quantize) >= context), None)
-    if fewer:
-        ways.append(f"[serve] concurrency = {fewer}")
+    least = 1 if fewer else slots
+    if most := next((each for each in range(slots - 1, least - 1, -1) if room(each, quantize) >= context), None):
+        ways.append(f"[serve] concurrency = {most}")
     if quantize in ("8bit", "none") and room(slots, "4bit") >= context:
         ways.append('[model] quantize = "4bit"')
     if ways:
         return f"Any of these fits: {'; '.join(ways)}. Or raise [target] memory."
-    if room(1, quantize) >= _LEAST_CONTEXT:
+    if fewer and room(1, quantize) >= _LEAST_CONTEXT:
         return f"[serve] concurrency = 1 with [model] context = {room(1, quantize)} fits. Or raise [target] memory."
-    least = needed(_LEAST_CONTEXT, 1, "4bit" if quantize else None)
-    return f"Even the shortest texts need {human_size(least.total)}: raise [target] memory, or take a smaller model."
+    smallest = needed(_LEAST_CONTEXT, least, "4bit" if quantize else None)
+    return (
+        f"Even the shortest texts need {human_size(smallest.total)}: raise [target] memory, or take a smaller model."
+    )

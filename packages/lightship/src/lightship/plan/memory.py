@@ -6,7 +6,7 @@
     runtime   Python, the engine's libraries, the tokenizer, the server's other processes, and room to compute in
 
 The constants were measured on Linux x86-64 with Python 3.11 as proportional set size (PSS) of all processes of the
-server; tests/end_to_end/test_language_memory.py measures again.
+server; tests/end_to_end/test_language_models.py measures again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MB = 1_000_000
 _AROUND: dict[EngineName, int] = {
     "onnxruntime-genai": 160 * _MB,  # onnxruntime-genai 0.18
     "transformers-generation": 400 * _MB,  # torch 2.13 for CPUs, transformers 5.23
-    "llamacpp": 110 * _MB,  # llama.cpp of 2026
+    "llamacpp": 85 * _MB,  # xllamacpp 2026.10
 }
 _CHUNK = 256  # tokens of a prompt that are computed at once, see lightship_runtime.engines.genai_lanes
 # ONNX Runtime's MatMulNBits: blocks of 32 weights share a scale in single precision.

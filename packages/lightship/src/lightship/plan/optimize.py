@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from lightship.errors import ProjectError
 from lightship.lock.file import LockedConversion, read_lock
-from lightship.lock.requirements import RequirementsSource, proposed_requirements
+from lightship.lock.requirements import RequirementsSource, pins, proposed_requirements
 from lightship.models import Model
 from lightship.plan.decision import Decision
 from lightship.plan.generation import Generation
@@ -19,6 +19,7 @@ SERVED_WITH = ("numpy", "onnxruntime")
 GENERATED_WITH = ("jinja2", "numpy", "onnxruntime", "onnxruntime-genai")
 # What ONNX Runtime GenAI's model builder imports, and does not declare.
 _BUILDERS = ("onnx", "onnx-ir", "onnxruntime-genai>=0.18", "safetensors", "sentencepiece", "torch", "transformers")
+_TORCH = "PyTorch is needed for it: name an index of its builds for CPUs, or gigabytes of CUDA's libraries come too"
 _GGUF_READERS = ("accelerate", "gguf")
 _ENGINES = {"sklearn": "scikit-learn", "xgboost": "XGBoost", "lightgbm": "LightGBM"}  # whose models are converted
 # protobuf 7 takes no booleans for numbers, which skl2onnx 1.20 gives it for histogram gradient boosting.
@@ -104,7 +105,11 @@ def _language_model(
         conversion,
         f"{served}/, converted from {path}",
         "the engine takes graphs of ONNX; taken only where the converted model writes",
-        (f"converted in a sandbox, in the environment of {requirements.title}", *_gain(project)),
+        (
+            f"converted in a sandbox, in the environment of {requirements.title}",
+            *(() if "+cpu" in pins(requirements).get("torch", "") else (_TORCH,)),
+            *_gain(project),
+        ),
     )
 
 

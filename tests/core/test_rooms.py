@@ -50,7 +50,7 @@ ROOMS = {
         *("cache", "download", "errors", "session", "transfer", "transport"),
         *("project", "lock", "layers", "oci", "bases", "run"),
     },
-    "optimize": {"cache", "errors", "session", "lock", "layers", "bases", "run", "building", RUNTIME},
+    "optimize": {"cache", "file_digests", "errors", "session", "lock", "layers", "bases", "run", "building", RUNTIME},
     "contents": {"cache", "errors", "progress", "session", "layers", "oci", "bases", "run"},
     "verify": {"errors", "progress", "session", "layers", "oci", "run", RUNTIME},
     "testing": set(),

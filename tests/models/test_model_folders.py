@@ -47,7 +47,7 @@ def test_a_folder_tells_task_type_and_files(tmp_path: Path) -> None:
     )
     (path / "pytorch_model.bin").write_bytes(b"the same weights again")
     model = detect(path)
-    assert (model.format, model.engine, model.dtype) == ("huggingface", "transformers", "float16")
+    assert (model.format, model.engine, model.dtype) == ("huggingface", "transformers-generation", "float16")
     assert names(path, model.files) == [
         "config.json",
         "generation_config.json",
@@ -58,7 +58,7 @@ def test_a_folder_tells_task_type_and_files(tmp_path: Path) -> None:
     assert details["architecture"] == "LlamaForCausalLM"
     assert (details["task"], details["parameters"], details["context"]) == ("text generation", "16", "2048")
     assert any("pytorch_model.bin, tf_model.h5" in note for note in model.notes)
-    assert propose_requirements(model) == ("safetensors", "torch", "transformers>=4.40.1")
+    assert propose_requirements(model) == ("jinja2", "safetensors", "torch", "transformers>=4.40.1")
     assert "older" not in "".join(compare(model, {"transformers": "4.50.0"}))
     assert compare(model, {"transformers": "4.30.0"})
 
@@ -156,7 +156,7 @@ def test_folders_of_other_tools_get_advice(tmp_path: Path) -> None:
         ("MLmodel", "MLflow"),
         ("adapter_config.json", "PEFT"),
         ("model_index.json", "diffusers"),
-        ("nothing.txt", "no Hugging Face model"),
+        ("nothing.txt", "neither a config.json nor a genai_config.json"),
     ):
         path = tmp_path / name.partition(".")[0]
         path.mkdir()

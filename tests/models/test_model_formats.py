@@ -185,7 +185,7 @@ def test_gguf_tells_architecture_and_quantisation(tmp_path: Path, order: str) ->
         "architecture": "llama", "name": "tiny", "quantisation": "Q4_K_M", "parameters": "64", "context": "2048",
         "tokenizer": "gpt2", "vocabulary": "3", "chat template": "yes", "tensors": "2",
     }  # fmt: skip
-    assert propose_requirements(model) == ("llama-cpp-python",)
+    assert propose_requirements(model) == ("jinja2", "xllamacpp")
 
 
 def test_gguf_in_parts_is_one_model(tmp_path: Path) -> None:

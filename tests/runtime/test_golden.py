@@ -1,12 +1,13 @@
 """The golden answer: what counts as equal, and how a difference is told."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightship_runtime.golden import GoldenError, compare, load_golden
+from lightship_runtime.golden import Golden, GoldenError, compare, load_golden
 
 JSON = st.recursive(
     st.none()
@@ -93,6 +94,36 @@ def test_a_faulty_golden_file_is_named_with_its_fault(tmp_path: Path, content: s
     path.write_text(content)
     with pytest.raises(GoldenError, match=fault):
         load_golden(path)
+
+
+FORM = Golden(
+    request={"prompt": "Once"},
+    response={"text": "", "usage": {"tokens": 0}, "choices": [{"index": 0}], "end": None},
+    path="/generate",
+    compare="form",
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({}, None),
+        ({"text": "another", "more": 1}, None),
+        ({"usage": {"tokens": 7.5}}, None),
+        ({"choices": []}, None),
+        ({"choices": [{"index": 3}, {"index": 4}]}, None),
+        ({"text": None}, "$.text: expected a text"),
+        ({"usage": {}}, "$.usage.tokens: expected a number, got nothing"),
+        ({"usage": {"tokens": True}}, "$.usage.tokens"),
+        ({"choices": [{"index": 3}, {"index": "4"}]}, "$.choices[1].index"),
+        ({"choices": {}}, "$.choices: expected an array"),
+        ({"end": "stop"}, "$.end: expected null"),
+    ],
+)
+def test_a_form_takes_other_texts_and_numbers(change: dict[str, Any], where: str | None) -> None:
+    differences = FORM.differences({**FORM.response, **change})
+    assert len(differences) == (where is not None)
+    assert where is None or differences[0].startswith(where)
 
 
 def test_a_missing_golden_file_is_named(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ A `golden.json` holds a request body and the answer that it must get:
 
     {"request": [5.1, 3.5, 1.4, 0.2], "response": {"predictions": ["setosa"]}}
 
-`path` (default /predict) and `tolerance` (default 1e-6, relative) may be added.
+`path` (default /predict) and `tolerance` (default 1e-6, relative) may be added. With `"compare": "form"` another text
+or number does as well: for models that write, whose texts differ from one processor to the next.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -36,6 +37,7 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     response: Any
     path: Annotated[str, msgspec.Meta(pattern=r"^/[!-~]*$")] = "/predict"
     tolerance: Annotated[float, msgspec.Meta(ge=0, lt=1)] = DEFAULT_TOLERANCE
+    compare: Literal["answer", "form"] = "answer"
 
     @property
     def body(self) -> bytes:
@@ -44,6 +46,8 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def differences(self, answer: Any) -> list[str]:
         """How an answer differs from the golden one; empty where it does not."""
+        if self.compare == "form":
+            return list(islice(_other_form(self.response, answer, "$"), _MOST_DIFFERENCES))
         return compare(self.response, answer, self.tolerance)
 
 
@@ -101,6 +105,34 @@ def _noise(values: list[Any], tolerance: float) -> float:
     if len(values) < VECTOR or not all(type(value) is float for value in values):
         return NOISE
     return max(NOISE, tolerance * math.hypot(*values) / math.sqrt(len(values)))
+
+
+def _other_form(expected: Any, got: Any, place: str) -> Iterator[str]:
+    """Where the members and types of two values differ; elements of an array have the form of the first expected."""
+    if isinstance(expected, dict) and isinstance(got, dict):
+        for name, value in expected.items():
+            inner = f"{place}.{name}" if name.isidentifier() else f"{place}[{_shown(name)}]"
+            if name in got:
+                yield from _other_form(value, got[name], inner)
+            else:
+                yield f"{inner}: expected {_type(value)}, got nothing"
+    elif isinstance(expected, list) and isinstance(got, list):
+        for index, each in enumerate(got if expected else ()):
+            yield from _other_form(expected[0], each, f"{place}[{index}]")
+    elif _type(expected) != _type(got):
+        yield f"{place}: expected {_type(expected)}, got {_shown(got)}"
+
+
+def _type(value: Any) -> str:
+    names = {
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        str: "a text",
+        list: "an array",
+        dict: "an object",
+    }
+    return names.get(type(value), "null")
 
 
 def _same(expected: Any, got: Any, tolerance: float, noise: float) -> bool:

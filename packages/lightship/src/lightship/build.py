@@ -237,7 +237,7 @@ def _prefetched(
     plan: Plan, platform: Platform, part: Part, session: Session, phases: Phases, *, locked: bool, fresh: bool
 ) -> Part:
     """The same image; layers that nodes may read lazily have first what its start reads."""
-    golden = plan.proof.value
+    golden = plan.golden
     if plan.compression.value != Compression.ESTARGZ or golden is None:
         return part
     from lightship.prefetching import Prefetching  # brings HTTP and the engines, as above

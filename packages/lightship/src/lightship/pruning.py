@@ -96,7 +96,7 @@ class Pruning:
 
     @property
     def _golden(self) -> Path:
-        golden = self.plan.proof.value
+        golden = self.plan.golden
         assert golden is not None  # the plan refuses these levels without one
         return golden
 

@@ -21,7 +21,7 @@ def serve_config(plan: Plan, digests: Mapping[str, str]) -> dict[str, bytes]:
         digests: `sha256:<hex>` of every file of the project that goes into the image, by path; the model's is written
             down so that the runtime loads a pickle only if it is the one that was looked at here.
     """
-    server, golden = plan.server.value, plan.proof.value
+    server, golden = plan.server.value, plan.golden
     files = {}
     model = None
     if server.app is None:
@@ -39,7 +39,7 @@ def local_config(plan: Plan, *, trust: bool) -> dict[str, bytes]:
 
     A model that can run code is hashed here and now; with `trust` it is loaded whatever it is when it is opened.
     """
-    server, golden = plan.server.value, plan.proof.value
+    server, golden = plan.server.value, plan.golden
     model = None
     if server.app is None:
         assert plan.model is not None
@@ -67,6 +67,7 @@ def _model(plan: Plan, digest: str | None) -> ModelFile:
         trusted_types=settings.trusted_types,
         task=(settings.task or plan.model.task) if engine == "transformers" else None,
         network=settings.network,
+        context=plan.generation.context if plan.generation else None,
         input_dtype=settings.input_dtype,
         input_shape=settings.input_shape,
     )
@@ -75,7 +76,7 @@ def _model(plan: Plan, digest: str | None) -> ModelFile:
 def _served(plan: Plan) -> tuple[str, str]:
     """The path of the model that is served, relative to the app's folder, and its format."""
     if plan.optimize.value is not None:
-        return plan.optimize.value.path, "onnx"
+        return plan.optimize.value.path, "onnx-genai" if plan.optimize.value.quantize else "onnx"
     assert plan.model is not None
     return plan.model.path.relative_to(plan.project.directory).as_posix(), plan.model.format
 

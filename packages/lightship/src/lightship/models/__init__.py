@@ -7,10 +7,12 @@ parts it may import `errors` alone, and of the runtime the names of its engines.
 
 from lightship.models.detection import detect
 from lightship.models.finding import find
+from lightship.models.language import Language
 from lightship.models.model import Model, Package, PickleVerdict, Tensor
 from lightship.models.requirements import compare, propose_requirements
 
 __all__ = [
+    "Language",
     "Model",
     "Package",
     "PickleVerdict",

@@ -9,11 +9,18 @@ from lightship.errors import ProjectError
 from lightship.models.damage import readable
 from lightship.models.elsewhere import known_elsewhere
 from lightship.models.model import Model, Opening
-from lightship.models.registry import FORMATS, is_model_folder, read_folder
+from lightship.models.registry import CONFIGS, FORMATS, is_model_folder, read_folder
 
 HEAD = 4096  # bytes of a file that formats are recognised by
 _LFS_POINTER = b"version https://git-lfs"
-_FOLDER_FILES = (".safetensors", ".bin", "config.json", ".index.json")  # parts of a folder that is a model
+_FOLDER_FILES = (
+    ".safetensors",
+    ".bin",
+    "config.json",
+    ".index.json",
+    ".onnx",
+    ".data",
+)  # parts of a folder that is a model
 
 
 def detect(path: Path) -> Model:
@@ -56,8 +63,8 @@ def _of_file(path: Path) -> Model:
         return by_name[0].read(path)
     names = dict.fromkeys(format_.name for format_ in FORMATS)
     raise ProjectError(
-        f"{path} is {what or 'no model that Lightship knows'}. Recognised are {', '.join(names)}, and Hugging Face "
-        "folders.",
+        f"{path} is {what or 'no model that Lightship knows'}. Recognised are {', '.join(names)}, and folders "
+        "of Hugging Face and ONNX Runtime GenAI.",
         hint=hint,
     )
 
@@ -70,7 +77,7 @@ def opened(path: Path) -> Opening:
 
 
 def _of_folder(path: Path) -> Model:
-    if (path / "config.json").is_file():
+    if any((path / name).is_file() for name in CONFIGS):
         return read_folder(path)
     if (path / "saved_model.pb").is_file():
         raise ProjectError(
@@ -88,6 +95,6 @@ def _of_folder(path: Path) -> Model:
                 hint=f"Write a Python file with load(), which builds it with {library}, and predict().",
             )
     raise ProjectError(
-        f"{path} is a folder, but no Hugging Face model: it has no config.json.",
+        f"{path} is a folder, but no model that is one: it has neither a config.json nor a genai_config.json.",
         hint="Name the model file inside of it.",
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lightship.errors import ProjectError
 from lightship.models.damage import damaged, readable
+from lightship.models.language import Language, count
 from lightship.models.model import Format, Model, Opening, Package, counted
 from lightship.models.stream import Stream
 
@@ -58,6 +59,7 @@ class _Header:
     parameters: int = 0
     bytes_by_type: dict[str, int] = field(default_factory=dict)
     texts: int = 0
+    tied: bool = True
 
 
 def _recognises(opening: Opening) -> bool:
@@ -70,6 +72,7 @@ def _read(path: Path) -> Model:
     for shard in files[1:]:
         further = _header(shard)
         header.tensors += further.tensors
+        header.tied = header.tied and further.tied
         header.parameters += further.parameters
         for name, size in further.bytes_by_type.items():
             header.bytes_by_type[name] = header.bytes_by_type.get(name, 0) + size
@@ -80,9 +83,13 @@ def _read(path: Path) -> Model:
         size=sum(file.stat().st_size for file in files),
         dtype=_quantisation(header),
         files=tuple(files),
-        packages=(Package("llama-cpp-python", None, "runs GGUF models"),),
+        packages=(
+            Package("jinja2", None, "renders the chat template"),
+            Package("xllamacpp", None, "runs GGUF models"),
+        ),
         details=tuple(_details(header)),
         notes=_notes(header),
+        language=_language(header),
     )
 
 
@@ -179,6 +186,7 @@ def _tensor_table(stream: Stream, header: _Header, count: int) -> None:
         type_name, block, block_size = _TENSOR_TYPES.get(kind, (f"type {kind}", 1, 0))
         size = elements // block * block_size
         header.tensors += 1
+        header.tied = header.tied and name != "output.weight"
         header.parameters += elements
         header.bytes_by_type[type_name] = header.bytes_by_type.get(type_name, 0) + size
         end = max(end, offset + size)
@@ -218,6 +226,34 @@ def _details(header: _Header) -> list[tuple[str, str]]:
         ("tensors", header.tensors),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+def _language(header: _Header) -> Language | None:
+    """The sizes of the model; None where the file lacks one, or has a number of heads for each layer."""
+    architecture = header.metadata.get("general.architecture")
+    if not isinstance(architecture, str):
+        return None
+
+    def number(name: str) -> int | None:
+        return count(header.metadata.get(f"{architecture}.{name}"))
+
+    layers, heads, hidden = number("block_count"), number("attention.head_count"), number("embedding_length")
+    if layers is None or heads is None or hidden is None:
+        return None
+    head = number("attention.key_length") or hidden // heads
+    return Language(
+        architecture=architecture,
+        layers=layers,
+        kv_heads=number("attention.head_count_kv") or heads,
+        head_size=head,
+        value_size=number("attention.value_length") or head,
+        context=number("context_length"),
+        vocabulary=count(header.lengths.get("tokenizer.ggml.tokens")) or number("vocab_size") or 0,
+        hidden=hidden,
+        parameters=header.parameters,
+        tied=header.tied,
+        quantisation=_quantisation(header),
+    )
 
 
 def _notes(header: _Header) -> tuple[str, ...]:

@@ -12,10 +12,12 @@ from packaging.version import InvalidVersion, Version
 from lightship.errors import ProjectError
 from lightship.models.damage import damaged, readable
 from lightship.models.documents import decode, read_bounded, read_document
+from lightship.models.language import Language, described, writes_text
 from lightship.models.model import Model, Package, PickleVerdict, counted, dominant
 from lightship.models.pickle_verdict import judge
 from lightship.models.safetensors import read_header
 from lightship.models.torch import read_weights, weights_of
+from lightship_runtime.config import EngineName
 
 CONFIG = "config.json"
 MODULES = "modules.json"  # sentence-transformers
@@ -124,7 +126,7 @@ def read_folder(path: Path) -> Model:
     return Model(
         path=path,
         format="huggingface",
-        engine="sentence-transformers" if MODULES in names else "transformers",
+        engine=_engine(config, names),
         size=size,
         dtype=dominant(bytes_by_dtype) or _stated_dtype(config),
         files=files,
@@ -134,7 +136,22 @@ def read_folder(path: Path) -> Model:
         notes=tuple(notes),
         code=tuple(file for file in files if file.suffix == ".py"),
         task=None if MODULES in names else _pipeline(config),
+        language=_language(path, config, parameters),
     )
+
+
+def _engine(config: Config, names: set[str]) -> EngineName:
+    if MODULES in names:
+        return "sentence-transformers"
+    return "transformers-generation" if writes_text(config.architectures) else "transformers"
+
+
+def _language(path: Path, config: Config, parameters: int) -> Language | None:
+    architecture = writes_text(config.architectures)
+    if architecture is None:
+        return None
+    facts = decode(read_bounded(path / CONFIG, MAX_CONFIG), dict[str, Any], path / CONFIG)
+    return described(facts, architecture, parameters, _quantisation(config))
 
 
 def _weights(path: Path) -> tuple[Path, ...]:
@@ -227,6 +244,7 @@ def _packages(config: Config, names: set[str]) -> list[Package]:
     minimum = _release(saved) if isinstance(saved, str) else None
     reason = f"the model was saved with transformers {saved}" if minimum else "runs the model"
     packages = [
+        *([Package("jinja2", None, "renders the chat template")] if writes_text(config.architectures) else []),
         Package("torch", None, "runs the model"),
         Package("transformers", None, reason, minimum=minimum),
     ]

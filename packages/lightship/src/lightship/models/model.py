@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lightship.models.language import Language
 from lightship_runtime.config import EngineName
 
 Verdict = Literal["safe", "unknown", "dangerous"]
@@ -64,7 +65,7 @@ class Model:
         path: The file or folder that was asked about.
         format: What it is: `joblib`, `onnx`, `gguf` ...
         engine: What runs it: sklearn, onnxruntime, xgboost, lightgbm, catboost, torch, transformers,
-            sentence-transformers, llamacpp or python.
+            sentence-transformers, onnxruntime-genai, transformers-generation, llamacpp or python.
         size: Bytes of all files together.
         dtype: The type that most of the weights have, such as `float32`.
         files: Every file that belongs to the model, for its layer; sorted.
@@ -77,6 +78,7 @@ class Model:
         code: The project's own Python files that loading it imports.
         needs_code: Whether the file holds weights alone, so that it cannot run without the user's code.
         task: For transformers folders: the pipeline's task that the architecture is made for, where there is one.
+        language: For models that write text: how large they are, where their description says it.
     """
 
     path: Path
@@ -94,6 +96,7 @@ class Model:
     code: tuple[Path, ...] = ()
     needs_code: bool = False
     task: str | None = None
+    language: Language | None = None
 
 
 @dataclass(frozen=True)

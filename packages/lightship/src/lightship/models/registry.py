@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lightship.models import (
     catboost,
+    genai,
     gguf,
     huggingface,
     keras,
@@ -39,12 +40,17 @@ FORMATS: tuple[Format, ...] = (
     python_file.FORMAT,
 )
 
+# What says that a folder is a model as a whole.
+CONFIGS = (genai.CONFIG, huggingface.CONFIG)
+
 
 def is_model_folder(path: Path) -> bool:
     """Whether a folder is a model as a whole."""
-    return huggingface.is_folder(path)
+    return genai.is_folder(path) or huggingface.is_folder(path)
 
 
 def read_folder(path: Path) -> Model:
-    """The model that a folder is."""
+    """The model that a folder is; ONNX Runtime GenAI's may have the config.json of what it was made of beside it."""
+    if (path / genai.CONFIG).is_file():
+        return genai.read_folder(path)
     return huggingface.read_folder(path)

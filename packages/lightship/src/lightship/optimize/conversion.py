@@ -32,7 +32,7 @@ _RECORDS = "converted-models"
 _INSIDE = Path(__file__).with_name("inside")
 _LARGEST = 2 << 30  # bytes: what a file of Protocol Buffers can hold
 _MOST_SHOWN = 4000  # characters of a reason
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "PATH": f"/{PREFIX}/bin:/usr/local/bin:/usr/bin:/bin",
     "HOME": WORK + "/tmp",  # noqa: S108 - inside the sandbox
     "TMPDIR": WORK + "/tmp",  # noqa: S108 - on the disk: /tmp itself is memory
@@ -156,7 +156,7 @@ def _convert(task: Task, session: Session, compression: Compression) -> Converte
         root, held = sandbox_root(base, task.wheels, session, compression, more=[runtime])
         try:
             program = [PYTHON, "-s", "-m", "lightship.optimize.inside"]
-            finished = run_sandboxed(root, program, _ENVIRONMENT, work, timeout=TIMEOUT)
+            finished = run_sandboxed(root, program, ENVIRONMENT, work, timeout=TIMEOUT)
         finally:
             if held:
                 held.close()

@@ -7,9 +7,23 @@ the runtime's engines; touches no network and writes nothing.
 
 from lightship.plan.base import BaseChoice
 from lightship.plan.decision import Decision
+from lightship.plan.generation import FIRST_TEXT, Generation
+from lightship.plan.memory import Quantization
 from lightship.plan.optimize import Conversion
 from lightship.plan.plan import USER, Plan, make_plan
 from lightship.plan.server import Server
 from lightship.quantities import human_size
 
-__all__ = ["USER", "BaseChoice", "Conversion", "Decision", "Plan", "Server", "human_size", "make_plan"]
+__all__ = [
+    "FIRST_TEXT",
+    "USER",
+    "BaseChoice",
+    "Conversion",
+    "Decision",
+    "Generation",
+    "Plan",
+    "Quantization",
+    "Server",
+    "human_size",
+    "make_plan",
+]

@@ -8,9 +8,11 @@ from pathlib import PurePosixPath
 
 from lightship.errors import ProjectError
 from lightship.lock.file import LockedConversion, read_lock
-from lightship.lock.requirements import RequirementsSource, proposed_requirements
+from lightship.lock.requirements import RequirementsSource, pins, proposed_requirements
 from lightship.models import Model
 from lightship.plan.decision import Decision
+from lightship.plan.generation import Generation
+from lightship.plan.memory import Quantization
 from lightship.project import Project
 from lightship.quantities import human_size
 from lightship_runtime.config import EngineName
@@ -65,6 +67,17 @@ _TEXTS = _Way(
     "texts",
     "scores or vectors",
 )
+_WRITERS = _Way(
+    "onnxruntime-genai",
+    ("jinja2", "numpy", "onnxruntime", "onnxruntime-genai"),
+    # What ONNX Runtime GenAI's model builder imports, and does not declare.
+    ("onnx", "onnx-ir", "onnxruntime-genai>=0.18", "safetensors", "sentencepiece", "torch", "transformers"),
+    (),
+    "prompts",
+    "texts",
+)
+_TORCH = "PyTorch is needed for it: name an index of its builds for CPUs, or gigabytes of CUDA's libraries come too"
+_GGUF_READERS = ("accelerate", "gguf")
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ class Conversion:
     """How the model becomes ONNX.
 
     Attributes:
-        path: Of the converted file, relative to the app's folder.
+        path: Of the converted file or folder, relative to the app's folder.
         engine: What runs it.
         requirements: The user's, in which the model is loaded and converted; the image itself needs `served_with`.
         served_with: The distributions that the image has, in the versions that the conversion was compared with.
@@ -81,6 +94,7 @@ class Conversion:
         tolerance: How far answers may differ.
         asked: What both models are asked, for people.
         compared: What their answers are made of, for people.
+        quantize: Of a language model: to how many bits; None where the model becomes a plain ONNX graph.
     """
 
     path: str
@@ -92,6 +106,7 @@ class Conversion:
     tolerance: float
     asked: str
     compared: str
+    quantize: Quantization | None = None
 
     @property
     def image_requirements(self) -> RequirementsSource:
@@ -103,10 +118,15 @@ class Conversion:
 
 
 def decide_optimize(
-    project: Project, model: Model | None, requirements: RequirementsSource
+    project: Project, model: Model | None, requirements: RequirementsSource, generation: Generation | None = None
 ) -> Decision[Conversion | None]:
-    """As `[optimize]` says. Raises `ProjectError` where there is nothing that could be converted."""
+    """As `[optimize]` says, and the engine of a language model.
+
+    Raises `ProjectError` where there is nothing that could be converted.
+    """
     table = project.settings.optimize
+    if model is not None and generation is not None and generation.quantize.value and not table.onnx:
+        return _language_model(project, model, requirements, generation.quantize.value)
     engine = (project.settings.model.engine or model.engine) if model else None
     task = (project.settings.model.task or model.task) if model and engine == "transformers" else None
     if not table.onnx:
@@ -146,6 +166,41 @@ def decide_optimize(
     )
 
 
+def _language_model(
+    project: Project, model: Model, requirements: RequirementsSource, quantize: Quantization
+) -> Decision[Conversion | None]:
+    way = _WRITERS
+    path = PurePosixPath(model.path.relative_to(project.directory).as_posix())
+    name = path.stem if model.format == "gguf" else path.name
+    served = str(path.with_name(f"{name or project.name}-onnx"))
+    more = _GGUF_READERS if model.format == "gguf" else ()
+    if model.format == "gguf" and requirements.kind == "list":  # what llama.cpp would need
+        requirements = RequirementsSource("list", requirements.path, way.served_with)
+    conversion = Conversion(
+        served,
+        way.engine,
+        requirements,
+        way.served_with,
+        way.without,
+        (*way.converters, *more, *way.served_with),
+        0.0,
+        way.asked,
+        way.compared,
+        quantize,
+    )
+    return Decision(
+        "optimize",
+        conversion,
+        f"{served}/, converted from {path}",
+        "the engine takes graphs of ONNX; taken only where the converted model writes",
+        (
+            f"converted in a sandbox, in the environment of {requirements.title}",
+            *(() if "+cpu" in pins(requirements).get("torch", "") else (_TORCH,)),
+            *_gain(project),
+        ),
+    )
+
+
 def _converted_path(path: PurePosixPath, *, folder: bool) -> str:
     """Beside the model. A folder's name may have dots that begin no suffix."""
     if folder:
@@ -157,7 +212,9 @@ def _why_not(model: Model | None, engine: str | None, task: str | None) -> str:
     if model is not None and engine in _LIBRARIES and (engine != "transformers" or task in _TASKS):
         whose = "PyTorch" if engine in ("transformers", "sentence-transformers") else _LIBRARIES[engine]
         return f"[optimize] onnx = true would serve it with ONNX Runtime alone, without {whose}"
-    return "there is nothing that could be converted" if model is None else f"a {model.format} model stays as it is"
+    return (
+        "there is nothing that could be converted" if model is None else f"a model in {model.format} stays as it is"
+    )
 
 
 def _gain(project: Project) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from lightship.models import Model, compare, detect
 from lightship.plan.accelerator import Accelerator, decide_accelerator
 from lightship.plan.base import BaseChoice, decide_base
 from lightship.plan.decision import Decision
+from lightship.plan.generation import FIRST_TEXT, Generation, decide_generation, writes_text
 from lightship.plan.optimize import Conversion, decide_optimize
 from lightship.plan.platforms import decide_platforms
 from lightship.plan.requirements import decide_requirements
@@ -19,6 +20,7 @@ from lightship.plan.server import Server, decide_server
 from lightship.plan.weights import Delivery, decide_weights
 from lightship.project import Project
 from lightship.project.context import Context, ContextFile, context_file, read_context
+from lightship_runtime.golden import Golden
 
 USER = "65532:65532"  # distroless's nonroot, which Kubernetes' runAsNonRoot accepts because it is a number
 
@@ -34,6 +36,7 @@ class Plan:
     platforms: Decision[tuple[str, ...]]
     base: Decision[BaseChoice]
     server: Decision[Server]
+    generation: Generation | None
     requirements: Decision[RequirementsSource]
     optimize: Decision[Conversion | None]
     accelerator: Decision[Accelerator]
@@ -42,13 +45,20 @@ class Plan:
     compression: Decision[str]
     pruning: Decision[str]
     user: Decision[str]
-    proof: Decision[Path | None]
+    proof: Decision[Path | Golden | None]
     warnings: tuple[str, ...]
+
+    @property
+    def golden(self) -> Path | None:
+        """The project's own golden request and answer, which the image has too."""
+        return self.proof.value if isinstance(self.proof.value, Path) else None
 
     def decisions(self) -> Iterator[Decision[object]]:
         """Every decision, in the order in which a person would ask."""
         if self.model is not None:
             yield _model_decision(self.model, self.project)
+        if self.generation is not None:
+            yield from (self.generation.engine, self.generation.quantize, self.generation.memory)
         yield from (self.optimize, self.server, self.platforms, self.base, self.requirements, self.accelerator)
         yield from (self.weights, self.layers, self.compression, self.pruning, self.user, self.proof)
 
@@ -59,7 +69,10 @@ def make_plan(project: Project) -> Plan:
     if model is not None:
         _check_model(model, project)
     requirements = decide_requirements(project, model)
-    optimize = decide_optimize(project, model, requirements.value)
+    generation = None
+    if model is not None and writes_text(project, model):
+        generation = decide_generation(project, model, decide_accelerator(pins(requirements.value)))
+    optimize = decide_optimize(project, model, requirements.value, generation)
     context = _context(project, model, converted=optimize.value is not None)
     of_model = {file for file in model.files if file not in model.code} if model else set()
     weights = tuple(file for file in context.files if file.is_weights or file.source in of_model)
@@ -73,7 +86,8 @@ def make_plan(project: Project) -> Plan:
         app_files=tuple(file for file in context.files if file not in weights),
         platforms=decide_platforms(project),
         base=decide_base(project),
-        server=decide_server(project, model, optimize.value),
+        server=decide_server(project, model, optimize.value, generation),
+        generation=generation,
         requirements=requirements,
         optimize=optimize,
         accelerator=decide_accelerator(pins(requirements.value)),
@@ -87,7 +101,7 @@ def make_plan(project: Project) -> Plan:
         compression=_decide_compression(project),
         pruning=_decide_pruning(project),
         user=Decision("user", USER, f"{USER}, files owned by root", "non-root by number, which Kubernetes can check"),
-        proof=_decide_proof(project),
+        proof=_decide_proof(project, generation),
         warnings=_warnings(model, pinned, context),
     )
 
@@ -95,12 +109,11 @@ def make_plan(project: Project) -> Plan:
 def _check_model(model: Model, project: Project) -> None:
     """Refuse what could not be served, or should not be."""
     settings = project.settings.model
-    if (settings.engine or model.engine) == "llamacpp" or (
-        (settings.engine or model.engine) == "transformers" and not (settings.task or model.task)
-    ):
+    engine = settings.engine or model.engine
+    if engine == "transformers" and not (settings.task or model.task):
         told = dict(model.details)
         raise ProjectError(
-            f"{model.path} is for {told.get('task') or told.get('architecture') or 'text generation'}, which "
+            f"{model.path} is for {told.get('task') or told.get('architecture') or 'something'}, which "
             "Lightship's own server does not answer.",
             hint="Serve it with a Python file that has load() and predict(), or with your own application. A "
             "transformers folder can be told its pipeline: [model] task.",
@@ -190,13 +203,22 @@ def _decide_pruning(project: Project) -> Decision[str]:
     return Decision("pruning", level, level, reasons[level], evidence)
 
 
-def _decide_proof(project: Project) -> Decision[Path | None]:
+def _decide_proof(project: Project, generation: Generation | None) -> Decision[Path | Golden | None]:
     golden = project.golden
-    if golden is None:
-        reason = "there is no golden.json; the image is proven to start and to be healthy only"
-        return Decision("proof", None, "starts and is healthy", reason)
-    shown = f"starts and gives the answer of {golden.name}"
-    return Decision("proof", golden, shown, "a golden request is the only proof that the model works in the image")
+    if golden is not None:
+        shown = f"starts and gives the answer of {golden.name}"
+        reason = "a golden request is the only proof that the model works in the image"
+        return Decision("proof", golden, shown, reason)
+    if generation is not None:
+        return Decision(
+            "proof",
+            FIRST_TEXT,
+            "starts and writes a text",
+            "there is no golden.json; texts of language models are compared by their form, or with what the model "
+            "wrote when it was converted",
+        )
+    reason = "there is no golden.json; the image is proven to start and to be healthy only"
+    return Decision("proof", None, "starts and is healthy", reason)
 
 
 def _warnings(model: Model | None, pinned: dict[str, str], context: Context) -> tuple[str, ...]:

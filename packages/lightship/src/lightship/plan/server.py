@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lightship.models import Model
 from lightship.plan.decision import Decision
+from lightship.plan.generation import Generation
 from lightship.plan.optimize import Conversion
 from lightship.project import Project
 from lightship.project.entry import find_application
@@ -32,7 +33,9 @@ class Server:
     requirements: tuple[str, ...] = ()
 
 
-def decide_server(project: Project, model: Model | None, conversion: Conversion | None = None) -> Decision[Server]:
+def decide_server(
+    project: Project, model: Model | None, conversion: Conversion | None = None, generation: Generation | None = None
+) -> Decision[Server]:
     """The user's own application where there is one, else the engine for the model's format, or its conversion's."""
     serve = project.settings.serve
     if project.app:
@@ -44,7 +47,11 @@ def decide_server(project: Project, model: Model | None, conversion: Conversion 
     assert model is not None  # load_project finds one or fails
     engine = project.settings.model.engine or model.engine
     why = "[model] engine names it" if project.settings.model.engine else f"a {model.format} model"
+    if generation is not None:
+        return _writes(project, generation)
     task = project.settings.model.task or model.task
+    if task is not None and engine == "transformers-generation":
+        engine = "transformers"  # a pipeline that the user has named
     if task is not None and engine == "transformers":
         why = f"{why} for {task}"
     grpc = GRPC_REQUIREMENTS if serve.grpc_port else ()
@@ -60,6 +67,23 @@ def decide_server(project: Project, model: Model | None, conversion: Conversion 
             f"POST /predict on port {serve.port}",
             *((f"the Open Inference Protocol over gRPC on port {serve.grpc_port}",) if serve.grpc_port else ()),
             *_instead_of_pickle(model),
+        ),
+    )
+
+
+def _writes(project: Project, generation: Generation) -> Decision[Server]:
+    serve, engine = project.settings.serve, generation.engine.value
+    requirements = GRPC_REQUIREMENTS if serve.grpc_port else ()
+    server = Server(None, engine, serve.port, serve.health, requirements)
+    texts = f"{generation.slots} texts at once" if generation.slots > 1 else "one text at a time"
+    return Decision(
+        "server",
+        server,
+        f"lightship-runtime · {engine}",
+        "it writes text; loaded once, and it has written some before the server is ready",
+        (
+            f"GET and POST /generate, OpenAI's /v1/completions and /v1/chat/completions on port {serve.port}",
+            f"{texts}, of {generation.context} tokens with their prompts",
         ),
     )
 

@@ -37,6 +37,7 @@ class Project:
         model: The model file or folder to serve, absolute; None where the user brings a whole server.
         app: The user's server, `serve:app`; None where Lightship serves the model.
         app_reason: How `app` was found.
+        converts: Whether a model may be served in another form than its own.
     """
 
     directory: Path
@@ -46,6 +47,7 @@ class Project:
     model: Path | None
     app: str | None
     app_reason: str = ""
+    converts: bool = True
 
     @property
     def lock_path(self) -> Path:
@@ -53,8 +55,9 @@ class Project:
 
     @property
     def as_it_is(self) -> Project:
-        """The same with the model in its own form, whatever `[optimize]` says of images."""
-        return replace(self, settings=msgspec.structs.replace(self.settings, optimize=OptimizeTable()))
+        """The same with the model in its own form, whatever is best for images."""
+        settings = msgspec.structs.replace(self.settings, optimize=OptimizeTable())
+        return replace(self, settings=settings, converts=False)
 
     @property
     def golden(self) -> Path | None:
@@ -100,8 +103,9 @@ def _directory_and_named(target: Path) -> tuple[Path, Path | None]:
 
 
 def _is_model_folder(directory: Path) -> bool:
-    """A Hugging Face folder named directly is a model, not a project."""
-    return (directory / "config.json").is_file() and not (directory / SETTINGS_FILE).exists()
+    """A folder of Hugging Face or ONNX Runtime GenAI named directly is a model, not a project."""
+    configs = ("config.json", "genai_config.json")
+    return any((directory / name).is_file() for name in configs) and not (directory / SETTINGS_FILE).exists()
 
 
 def _settings_table(directory: Path) -> tuple[dict[str, Any], str | None]:

@@ -26,6 +26,8 @@ class ModelTable(Table, frozen=True):
     trusted_types: tuple[str, ...] = ()
     task: str | None = None
     network: str | None = None
+    context: Annotated[int, msgspec.Meta(ge=16, le=1 << 24)] | None = None
+    quantize: Literal["auto", "4bit", "8bit", "none"] = "auto"
     input_dtype: Datatype = "float32"
     input_shape: tuple[int, ...] | None = None
 
@@ -74,6 +76,12 @@ class OptimizeTable(Table, frozen=True):
     tolerance: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-5
 
 
+class TargetTable(Table, frozen=True):
+    """`[target]`: the machine that the image is for."""
+
+    memory: str | None = None
+
+
 class TestTable(Table, frozen=True):
     """`[test]`: the golden request and answer that prove the image."""
 
@@ -90,6 +98,7 @@ class Settings(Table, frozen=True):
     serve: ServeTable = ServeTable()
     image: ImageTable = ImageTable()
     optimize: OptimizeTable = OptimizeTable()
+    target: TargetTable = TargetTable()
     test: TestTable = TestTable()
 
     @property

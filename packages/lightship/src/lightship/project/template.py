@@ -24,6 +24,8 @@ def settings_template(project: Project) -> str:
             '# network = "net.py:Net"  # of safetensors files: what builds the network that the weights are for',
             '# input_dtype = "float32"  # of TorchScript and safetensors files, which do not say it',
             "# input_shape = [3, 224, 224]  # of one instance; -1 where any length will do",
+            "# context = 4096  # of language models: tokens that prompt and answer may have together",
+            '# quantize = "auto"  # of language models: "4bit", "8bit" or "none"',
             "# trusted_types = []  # for skops files: types beyond its own list, such as sklearn.tree._tree.Tree",
             "",
             "[serve]",

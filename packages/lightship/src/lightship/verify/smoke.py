@@ -71,7 +71,7 @@ def prove(
     engine: Engine,
     session: Session,
     *,
-    golden: Path | None = None,
+    golden: Path | Golden | None = None,
     health: str = HEALTH,
     timeout: float = READY_TIMEOUT,
     options: RunOptions | None = None,
@@ -79,7 +79,7 @@ def prove(
     """Run the image until it has given the golden answer (or is ready, without one), and leave it running.
 
     Args:
-        golden: A file with a golden request and answer.
+        golden: A golden request and answer, or the file that has them.
         health: The path that answers 200 when the server is ready.
         timeout: Seconds to wait for readiness.
         options: Of the container; by default those of one that is stopped at once.
@@ -89,7 +89,7 @@ def prove(
         ProjectError: The golden file cannot be read.
         EngineError: The engine cannot run the image.
     """
-    expected = _load(golden) if golden else None
+    expected = _load(golden) if isinstance(golden, Path) else golden
     container = engine.start(image, session, options or BRIEF)
     started = time.monotonic()
     try:

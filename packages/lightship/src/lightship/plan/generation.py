@@ -1,0 +1,270 @@
+"""How a language model is served: by which engine, with how many bits a weight, and whether it fits its machine."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lightship.errors import ProjectError
+from lightship.models import Model
+from lightship.plan.accelerator import Accelerator
+from lightship.plan.decision import Decision
+from lightship.plan.memory import Memory, Quantization, estimate
+from lightship.project import Project
+from lightship.quantities import human_size, parse_size
+from lightship_runtime.config import EngineName
+from lightship_runtime.golden import Golden
+
+DEFAULT_CONTEXT = 4096  # tokens, where nobody says more: what a text of some pages and its answer need
+_LEAST_CONTEXT = 16
+# Which engines can serve which format; the first is taken where nothing speaks against it.
+_ENGINES: dict[str, tuple[EngineName, ...]] = {
+    "huggingface": ("onnxruntime-genai", "transformers-generation"),
+    "gguf": ("llamacpp", "onnxruntime-genai"),
+    "onnx-genai": ("onnxruntime-genai",),
+}
+# Texts at once, as the engines themselves have it; one of them takes as many as [serve] concurrency says.
+_SLOTS: dict[EngineName, int] = {"onnxruntime-genai": 8, "transformers-generation": 1, "llamacpp": 4}
+_ANY_SLOTS = ("onnxruntime-genai",)
+# The architectures of text that the model builder of onnxruntime-genai 0.18 converts for CPUs (models/builder.py).
+_CONVERTED = frozenset(
+    """
+    Ernie4_5ForCausalLM GemmaForCausalLM Gemma2ForCausalLM Gemma3ForCausalLM GraniteForCausalLM
+    HunYuanDenseV1ForCausalLM LlamaForCausalLM MistralForCausalLM NemotronForCausalLM OlmoForCausalLM PhiForCausalLM
+    Phi3ForCausalLM Qwen2ForCausalLM Qwen3ForCausalLM SmolLM3ForCausalLM
+    """.split()
+)
+# Those of GGUF files that transformers reads (modeling_gguf_pytorch_utils.py) and the model builder converts.
+_CONVERTED_GGUF = frozenset("llama mistral qwen2 qwen3 phi3 gemma2 gemma3 nemotron".split())
+_CONVERSION = ("converted once, when the image is built, in a sandbox without a network; then looked up",)
+# What a model that writes is asked before its image counts as built: the likeliest tokens, the same each time.
+FIRST_TEXT = Golden(
+    request={"prompt": "Once upon a time", "max_tokens": 8, "temperature": 0},
+    response={"text": "", "finish_reason": "", "usage": {"prompt_tokens": 0, "completion_tokens": 0}},
+    path="/generate",
+    compare="form",
+)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The decisions about a model that writes text.
+
+    Attributes:
+        context: Tokens that prompt and answer may have together.
+        slots: Texts at once.
+        quantize: Bits of a weight that the model is converted to; None where its files are served as they are.
+        memory: None where the model does not say how large it is.
+    """
+
+    engine: Decision[EngineName]
+    context: int
+    slots: int
+    quantize: Decision[Quantization | None]
+    memory: Decision[Memory | None]
+
+
+def writes_text(project: Project, model: Model | None) -> bool:
+    """Whether Lightship's own server serves a model that writes text."""
+    if model is None or model.format not in _ENGINES:
+        return False
+    if model.engine == "transformers-generation" and project.settings.model.task:
+        return False  # a pipeline, which the user has named
+    return (project.settings.model.engine or model.engine) in _SLOTS
+
+
+def decide_generation(project: Project, model: Model, accelerator: Decision[Accelerator]) -> Generation:
+    """Everything about such a model.
+
+    Raises: `ProjectError` where engine or quantisation do not go with the format, or `[target] memory` is too small.
+    """
+    engine = _decide_engine(project, model, accelerator)
+    quantize = _decide_quantize(project, model, engine.value)
+    own = model.language.context if model.language else None
+    asked = project.settings.model.context
+    if asked and own and asked > own:
+        raise ProjectError(
+            f"[model] context asks for {asked} tokens, but the positions of {model.path.name} reach to {own} only.",
+            hint=f"Set [model] context to {own} or less.",
+        )
+    context = asked or min(own or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+    slots = _SLOTS[engine.value]
+    if engine.value in _ANY_SLOTS:
+        slots = project.settings.serve.concurrency or slots
+    memory = _decide_memory(project, model, engine.value, quantize.value, context, slots)
+    return Generation(engine, context, slots, quantize, memory)
+
+
+def _decide_engine(project: Project, model: Model, accelerator: Decision[Accelerator]) -> Decision[EngineName]:
+    if not project.converts and model.format != "onnx-genai":
+        other = _other(model)
+        return Decision("engine", other, other, "nothing is converted for a server on this machine")
+    against = _against_conversion(model)
+    if project.settings.model.engine is not None:
+        return _chosen_engine(project.settings.model.engine, model, against)
+    engine: EngineName
+    evidence: tuple[str, ...] = ()
+    if model.format == "gguf":
+        engine, reason = "llamacpp", "a GGUF file is llama.cpp's own format"
+        if not against:
+            evidence = ('engine = "onnxruntime-genai" would convert it, and write faster on CPUs',)
+    elif model.format == "onnx-genai":
+        engine, reason = "onnxruntime-genai", "the folder is ONNX Runtime GenAI's own format"
+    elif accelerator.value == "cuda":
+        engine = "transformers-generation"
+        reason = f"the image is for GPUs ({accelerator.reason}); ONNX Runtime GenAI's wheel computes on CPUs"
+    elif against:
+        engine = "transformers-generation"
+        reason = f"{against}; transformers runs every architecture that it knows"
+    else:
+        engine, evidence = "onnxruntime-genai", _CONVERSION
+        reason = "the fastest on CPUs, several times as fast as transformers, without PyTorch in the image"
+    return Decision("engine", engine, engine, reason, evidence)
+
+
+def _chosen_engine(chosen: EngineName, model: Model, against: str) -> Decision[EngineName]:
+    possible = _ENGINES[model.format]
+    if chosen not in possible:
+        raise ProjectError(
+            f'[model] engine = "{chosen}" cannot serve {model.path.name}, which is {model.format}.',
+            hint=f"Leave it out, or take one of {', '.join(possible)}.",
+        )
+    if chosen == "onnxruntime-genai" and against:
+        raise ProjectError(
+            f'[model] engine = "{chosen}" cannot serve {model.path.name}: {against}.',
+            hint=f'Leave it out: engine = "{_other(model)}" serves it as it is.',
+        )
+    converted = chosen == "onnxruntime-genai" and model.format != "onnx-genai"
+    return Decision("engine", chosen, chosen, "[model] engine names it", _CONVERSION if converted else ())
+
+
+def _other(model: Model) -> EngineName:
+    return next(engine for engine in _ENGINES[model.format] if engine != "onnxruntime-genai")
+
+
+def _against_conversion(model: Model) -> str:
+    """Why the model builder cannot, or should not, make an ONNX graph of a model; nothing where it can."""
+    language = model.language
+    if model.format == "onnx-genai":
+        return ""
+    if language is None:
+        return "its description lacks the sizes that a conversion needs"
+    known = _CONVERTED_GGUF if model.format == "gguf" else _CONVERTED
+    if language.architecture not in known:
+        return f"ONNX Runtime GenAI's model builder has no {language.architecture}"
+    reasons = {
+        f"its weights are quantised already ({language.quantisation})": language.quantisation is not None,
+        "it brings Python code of its own": bool(model.code),
+        "its weights are pickles": model.pickle is not None,
+    }
+    if model.format == "gguf":
+        reasons = {"transformers reads no GGUF file of several parts": len(model.files) > 1}
+    return next((why for why, holds in reasons.items() if holds), "")
+
+
+def _decide_quantize(project: Project, model: Model, engine: EngineName) -> Decision[Quantization | None]:
+    asked = project.settings.model.quantize if project.converts else "auto"
+    if engine == "onnxruntime-genai" and model.format != "onnx-genai":
+        if asked != "auto":
+            return Decision("quantize", asked, asked, "[model] quantize names it")
+        reason = "writing is as fast as the weights can be read: a fifth of the bytes of single precision"
+        return Decision("quantize", "4bit", "4bit", reason, ('"8bit" and "none" are nearer to the model as it was',))
+    as_it_is = model.dtype or "as they are"
+    if asked in ("auto", "none"):
+        reasons = {
+            "gguf": "a GGUF file is quantised when it is written",
+            "onnx-genai": "the folder was quantised when it was converted",
+        }
+        reason = reasons.get(model.format, f"{engine} on CPUs takes the weights as they are")
+        return Decision("quantize", None, f"none · {as_it_is}", reason)
+    hints = {
+        "gguf": 'Name a file with Q4_K_M or Q8_0, or let it be converted: [model] engine = "onnxruntime-genai".',
+        "onnx-genai": "Name the Hugging Face folder that it was converted from.",
+    }
+    raise ProjectError(
+        f'[model] quantize = "{asked}": {model.path.name} is served by {engine} as it is ({as_it_is}).',
+        hint=hints.get(model.format, 'Leave it out, or take [model] engine = "onnxruntime-genai" where that can.'),
+    )
+
+
+def _decide_memory(
+    project: Project, model: Model, engine: EngineName, quantize: Quantization | None, context: int, slots: int
+) -> Decision[Memory | None]:
+    available = _available(project)
+    language = model.language
+    if language is None:
+        return Decision("memory", None, "unknown", "the model does not say how large it is")
+    workers = project.settings.serve.workers
+
+    def needed(context: int, slots: int, quantize: Quantization | None) -> Memory:
+        return estimate(
+            language, engine, quantize=quantize, files=model.size, context=context, slots=slots, workers=workers
+        )
+
+    memory = needed(context, slots, quantize)
+    texts = f"{slots} texts" if slots > 1 else "one text"
+    parts = (
+        f"weights {human_size(memory.weights)}",
+        f"cache {human_size(memory.cache)}: {texts} of {context} tokens at once, {human_size(memory.token)} a token",
+        f"runtime {human_size(memory.runtime)}: libraries, tokenizer, processes, room to compute in",
+    )
+    shown = f"about {human_size(memory.total)} at most"
+    if available is None:
+        return Decision(
+            "memory", memory, shown, "weights, cache and runtime; [target] memory would be checked", parts
+        )
+    if memory.total <= available:
+        reason = f"it fits [target] memory, {human_size(available)}"
+        return Decision("memory", memory, shown, reason, parts)
+    raise ProjectError(
+        f"{model.path.name} would need {shown} ({', '.join(part.partition(':')[0] for part in parts)}; {texts} of "
+        f"{context} tokens), and [target] memory is {human_size(available)}.",
+        hint=_way_out(available, needed, context, slots, quantize, fewer=engine in _ANY_SLOTS),
+    )
+
+
+def _available(project: Project) -> int | None:
+    text = project.settings.target.memory
+    if text is None:
+        return None
+    size = parse_size(text)
+    if size is None or size <= 0:
+        raise ProjectError(
+            f"{project.source or 'the command line'}: target.memory: {text!r} is no size.",
+            hint='Write it as "2GiB" or "500MB".',
+        )
+    return size
+
+
+def _way_out(
+    available: int,
+    needed: Callable[[int, int, Quantization | None], Memory],
+    context: int,
+    slots: int,
+    quantize: Quantization | None,
+    *,
+    fewer: bool,
+) -> str:
+    """What to change so that it fits: the longest context, the most texts where there can be `fewer`, the bits."""
+
+    def room(slots: int, quantize: Quantization | None) -> int:
+        # The first context that does not fit, less one: the estimate grows with every token.
+        return bisect(range(context + 1), available, key=lambda tokens: needed(tokens, slots, quantize).total) - 1
+
+    ways = []
+    if (tokens := room(slots, quantize)) >= _LEAST_CONTEXT:
+        ways.append(f"[model] context = {tokens}")
+    least = 1 if fewer else slots
+    if most := next((each for each in range(slots - 1, least - 1, -1) if room(each, quantize) >= context), None):
+        ways.append(f"[serve] concurrency = {most}")
+    if quantize in ("8bit", "none") and room(slots, "4bit") >= context:
+        ways.append('[model] quantize = "4bit"')
+    if ways:
+        return f"Any of these fits: {'; '.join(ways)}. Or raise [target] memory."
+    if fewer and room(1, quantize) >= _LEAST_CONTEXT:
+        return f"[serve] concurrency = 1 with [model] context = {room(1, quantize)} fits. Or raise [target] memory."
+    smallest = needed(_LEAST_CONTEXT, least, "4bit" if quantize else None)
+    return (
+        f"Even the shortest texts need {human_size(smallest.total)}: raise [target] memory, or take a smaller model."
+    )

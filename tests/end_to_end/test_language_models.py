@@ -1,0 +1,189 @@
+"""From a language model to an image that writes: converted once in the sandbox, proven, measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import LIGHTSHIP, Outcome
+from tiny_llama import tiny_llama
+
+from lightship.run.ports import free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.network]
+
+# The environment that converts, in the versions that the wheel for CPUs is looked for.
+_TORCH = "torch==2.13.0\ntransformers==5.23.0\nonnxruntime-genai==0.18.0\n"
+_SETTINGS = '[model]\npath = "model"\nquantize = "{quantize}"\n'
+_CONTEXT, _TEXTS = 1024, 4  # tokens of each, and as many as llama.cpp has slots
+_CLOSE = 0.25  # how far the estimate may be from what is measured
+
+
+def need_cpu_wheel() -> None:
+    links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS") or ""
+    if not any(Path(links).glob("torch-*+cpu-*.whl") if links else ()):
+        pytest.skip("no folder with PyTorch's wheel for CPUs is named; the one for CUDA is gigabytes")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    need_cpu_wheel()
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    tiny_llama(folder / "model")
+    (folder / "requirements.txt").write_text(_TORCH)
+    return folder
+
+
+def titles(built: Mapping[str, Any]) -> str:
+    return " ".join(layer["title"] for layer in built["layers"])
+
+
+def test_a_folder_is_converted_once_and_proven(
+    tiny: Path, succeed: Callable[..., Any], lightship: Callable[..., Outcome]
+) -> None:
+    (tiny / "lightship.toml").write_text(_SETTINGS.format(quantize="auto"))
+    first = lightship("up", tiny, "--once", "--engine", "embedded", "--json")
+    assert first.status == 0, first.stderr
+    proven = first.document
+    assert proven["proven"] is True
+    assert proven["answer"]["usage"]["completion_tokens"] == 8
+    built = succeed("build", tiny, "--locked", "--offline")
+    assert built["digest"] == proven["digest"]
+    assert "genai_config.json" in titles(built) or "model-onnx" in titles(built)
+    assert "torch" not in titles(built)
+    again = lightship("build", tiny, "--locked", "--offline")
+    assert "Converting" not in again.stderr
+    # More bits are another model, of which the old one's result says nothing.
+    (tiny / "lightship.toml").write_text(_SETTINGS.format(quantize="8bit"))
+    other = lightship("up", tiny, "--once", "--engine", "embedded", "--json")
+    assert other.status == 0, other.stderr
+    assert other.document["digest"] != proven["digest"]
+
+
+def test_a_model_that_cannot_be_loaded_says_why(tiny: Path, lightship: Callable[..., Outcome]) -> None:
+    (tiny / "lightship.toml").write_text(_SETTINGS.format(quantize="auto"))
+    weights = tiny / "model" / "model.safetensors"
+    config = tiny / "model" / "config.json"
+    told = json.loads(config.read_text())
+    config.write_text(json.dumps({**told, "num_hidden_layers": 3, "hidden_size": 96, "head_dim": 16}))
+    failed = lightship("build", tiny)
+    assert failed.status != 0
+    assert "model is not converted to ONNX" in failed.stderr
+    assert "[model] engine" in failed.stderr
+    assert weights.is_file()
+
+
+@pytest.mark.parametrize("engine", ["llamacpp", "onnxruntime-genai"])
+def test_the_chat_example_writes_within_its_estimate(
+    engine: str, example: Callable[[str], Path], succeed: Callable[..., Any], shared_cache: Path
+) -> None:
+    folder = example("chat")
+    settings = (folder / "lightship.toml").read_text().replace("context = 2048", f"context = {_CONTEXT}")
+    # As slow as it takes: two threads that wait for each other on a busy machine are slower than one.
+    settings += f"\n[serve]\nthreads = 1\ntimeout = 600\nconcurrency = {_TEXTS}\n"
+    if engine == "onnxruntime-genai":
+        need_cpu_wheel()
+        settings = settings.replace("[model]\n", f'[model]\nengine = "{engine}"\n')
+        (folder / "requirements.txt").write_text(_TORCH)
+    (folder / "lightship.toml").write_text(settings)
+    subprocess.run([sys.executable, folder / "fetch.py"], check=True, capture_output=True)
+    proven = succeed("up", folder, "--once", "--engine", "embedded")
+    assert proven["proven"] is True
+    plan = {each["name"]: each for each in succeed("plan", folder)["decisions"]}
+    assert plan["engine"]["value"] == engine
+    estimated = float(plan["memory"]["value"].split()[1]) * 1e6
+    with running(folder, shared_cache) as (server, url):
+        before = memory(server.pid)
+
+        def fill(number: int) -> int:
+            body = {"prompt": f"{number} " + "word and " * ((_CONTEXT - 64) // 2), "max_tokens": 48, "temperature": 0}
+            return int(asked(f"{url}/generate", body)["usage"]["total_tokens"])
+
+        with ThreadPoolExecutor(_TEXTS) as pool:
+            texts = [pool.submit(fill, number) for number in range(_TEXTS)]
+            peak = before
+            while not all(text.done() for text in texts):
+                peak = max(peak, memory(server.pid))
+                time.sleep(0.1)
+        assert all(text.result() > _CONTEXT * 0.9 for text in texts)
+        answer = asked(
+            f"{url}/v1/chat/completions",
+            {
+                "model": "model",
+                "messages": [{"role": "user", "content": "What is the capital of France?"}],
+                "max_tokens": 24,
+                "temperature": 0,
+            },
+        )
+        (choice,) = answer["choices"]
+        assert choice["message"]["content"].strip()  # what so small a model says depends on its last bits
+        assert 0 < answer["usage"]["completion_tokens"] <= 24
+    assert before <= peak
+    print(f"{engine}: {peak / 1e6:.0f} MB measured, {estimated / 1e6:.0f} MB estimated")
+    assert abs(peak / estimated - 1) < _CLOSE
+
+
+@contextmanager
+def running(folder: Path, cache: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The image, until the block ends."""
+    port = free_port()
+    arguments = ["up", folder, "--engine", "embedded", "--port", port, "--quiet"]
+    environ = {**os.environ, "LIGHTSHIP_CACHE": str(cache)}
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen([str(LIGHTSHIP), *map(str, arguments)], env=environ) as server:
+        try:
+            while True:
+                assert server.poll() is None
+                try:
+                    with urllib.request.urlopen(f"{url}/health", timeout=5) as response:
+                        if response.status == 200:
+                            break
+                except OSError:
+                    time.sleep(0.2)
+            yield server, url
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(60)
+
+
+def asked(url: str, body: Mapping[str, Any]) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=600) as response:
+        return json.load(response)
+
+
+def memory(pid: int) -> int:
+    """Bytes (PSS) of all processes below `pid` that run in the image."""
+    total = 0
+    for child in descendants(pid):
+        try:
+            if b"lightship_runtime" not in Path(f"/proc/{child}/cmdline").read_bytes():
+                continue
+            rollup = Path(f"/proc/{child}/smaps_rollup").read_text()
+        except OSError:
+            continue  # it has ended
+        total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024
+    return total
+
+
+def descendants(pid: int) -> Iterator[int]:
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        try:
+            children = (task / "children").read_text().split()
+        except OSError:
+            continue
+        for child in map(int, children):
+            yield child
+            yield from descendants(child)

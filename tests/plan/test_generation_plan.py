@@ -1,0 +1,258 @@
+"""What a plan decides about a language model: its engine, its bits, and whether it fits its machine."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from lightship.errors import ProjectError
+from lightship.models import Language
+from lightship.plan import FIRST_TEXT, Plan, make_plan
+from lightship.plan.memory import converted_size, estimate
+from lightship.project import load_project
+from lightship.quantities import parse_size
+from lightship.serve_config import CONFIG_PATH, serve_config
+from lightship_runtime.config import Config, ModelFile
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "hidden_size": 576,
+    "vocab_size": 49152,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+}
+# A model of 135 million parameters as it is really converted: 86,513,245 bytes with 4 bits.
+SMOL = Language("LlamaForCausalLM", 30, 3, 64, 64, 8192, 49152, 576, 134_515_008, tied=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(CONFIG))
+    (model / "tokenizer.json").write_text("{}")
+    save_file({"w": np.zeros((8, 4), np.float32)}, model / "model.safetensors")
+    return tmp_path
+
+
+def changed(folder: Path, **config: Any) -> Path:
+    (folder / "model" / "config.json").write_text(json.dumps({**CONFIG, **config}))
+    return folder
+
+
+def plan(folder: Path, **overrides: Any) -> Plan:
+    return make_plan(load_project(folder, overrides))
+
+
+def engine(planned: Plan) -> tuple[str, str]:
+    assert planned.generation is not None
+    assert planned.server.value.engine == planned.generation.engine.value
+    return planned.generation.engine.value, planned.generation.engine.reason
+
+
+def served(planned: Plan) -> ModelFile:
+    model = msgspec.json.decode(serve_config(planned, {})[CONFIG_PATH], type=Config).model
+    assert model is not None
+    return model
+
+
+# which engine
+
+
+def test_a_known_architecture_is_converted_for_cpus(folder: Path) -> None:
+    planned = plan(folder)
+    assert engine(planned)[0] == "onnxruntime-genai"
+    assert planned.proof.value is FIRST_TEXT
+    assert CONFIG_PATH in serve_config(planned, {})
+    assert len(serve_config(planned, {})) == 1  # no text is asked for in an image on another processor
+    conversion = planned.optimize.value
+    assert conversion is not None
+    assert (conversion.path, conversion.quantize) == ("model-onnx", "4bit")
+    assert {"torch", "onnx-ir", "onnxruntime-genai>=0.18"} <= set(conversion.converters)
+    assert planned.requirements.value.requirements == ("jinja2", "numpy", "onnxruntime", "onnxruntime-genai")
+    model = served(planned)
+    assert (model.path, model.format, model.engine) == ("model-onnx", "onnx-genai", "onnxruntime-genai")
+    assert model.context == 4096
+    assert planned.weights_files == ()
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({"architectures": ["MambaForCausalLM"]}, "no MambaForCausalLM"),
+        ({"quantization_config": {"quant_method": "awq"}}, "quantised already"),
+        ({"hidden_size": None}, "lacks the sizes"),
+    ],
+)
+def test_transformers_serves_what_cannot_be_converted(folder: Path, config: dict[str, Any], why: str) -> None:
+    planned = plan(changed(folder, **config))
+    chosen, reason = engine(planned)
+    assert chosen == "transformers-generation"
+    assert why in reason
+    assert planned.optimize.value is None
+    assert "torch" in planned.requirements.value.requirements
+    assert served(planned).path == "model"
+    with pytest.raises(ProjectError, match=why):
+        plan(folder, model={"engine": "onnxruntime-genai"})
+
+
+def test_an_image_for_gpus_is_served_by_transformers(folder: Path) -> None:
+    (folder / "requirements.txt").write_text("transformers\nnvidia-cublas-cu12==12.8.4.1\n")
+    chosen, reason = engine(plan(folder))
+    assert chosen == "transformers-generation"
+    assert "GPU" in reason
+
+
+def test_the_settings_choose_the_engine(folder: Path) -> None:
+    chosen, reason = engine(plan(folder, model={"engine": "transformers-generation"}))
+    assert chosen == "transformers-generation"
+    assert "[model] engine" in reason
+    with pytest.raises(ProjectError, match="cannot serve") as caught:
+        plan(folder, model={"engine": "llamacpp"})
+    assert "onnxruntime-genai" in str(caught.value.hint)
+
+
+def test_a_named_pipeline_is_no_language_model(folder: Path) -> None:
+    planned = plan(folder, model={"task": "text-classification"})
+    assert planned.generation is None
+    assert served(planned).engine == "transformers"
+
+
+def test_nothing_is_converted_for_a_server_on_this_machine(folder: Path) -> None:
+    settings = {"engine": "onnxruntime-genai", "quantize": "4bit"}
+    planned = make_plan(load_project(folder, {"model": settings}).as_it_is)
+    assert engine(planned)[0] == "transformers-generation"
+    assert planned.optimize.value is None
+    assert served(planned).path == "model"
+
+
+def gguf_file(path: Path, architecture: str = "llama") -> Path:
+    """A file without tensors, as llama.cpp's tools write it."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    counts = {"block_count": 30, "attention.head_count": 9, "embedding_length": 576, "context_length": 2048}
+    numbers = [text(f"{architecture}.{name}") + struct.pack("<II", 4, value) for name, value in counts.items()]
+    keys = [text("general.architecture") + struct.pack("<I", 8) + text(architecture), *numbers]
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, len(keys)) + b"".join(keys) + bytes(64))
+    return path
+
+
+def test_a_gguf_file_is_served_as_it_is_or_converted(tmp_path: Path) -> None:
+    gguf_file(tmp_path / "tiny.gguf")
+    planned = plan(tmp_path)
+    assert engine(planned)[0] == "llamacpp"
+    assert planned.requirements.value.requirements == ("jinja2", "xllamacpp")
+    assert [file.path for file in planned.weights_files] == ["tiny.gguf"]
+    # It takes memory for all of its slots, however many are used.
+    alone = plan(tmp_path, serve={"concurrency": 1}).generation
+    assert planned.generation is not None
+    assert alone is not None
+    assert alone.memory.value == planned.generation.memory.value
+    with pytest.raises(ProjectError, match="as it is") as caught:
+        plan(tmp_path, model={"quantize": "8bit"})
+    assert "Q8_0" in str(caught.value.hint)
+    converted = plan(tmp_path, model={"engine": "onnxruntime-genai"})
+    conversion = converted.optimize.value
+    assert conversion is not None
+    assert {"gguf", "transformers"} <= set(conversion.converters)
+    assert "xllamacpp" not in conversion.requirements.requirements
+    assert served(converted).path == "tiny-onnx"
+
+
+def test_a_gguf_file_that_transformers_cannot_read_is_not_converted(tmp_path: Path) -> None:
+    gguf_file(tmp_path / "tiny.gguf", "rwkv7")
+    assert engine(plan(tmp_path))[0] == "llamacpp"
+    with pytest.raises(ProjectError, match="no rwkv7"):
+        plan(tmp_path, model={"engine": "onnxruntime-genai"})
+
+
+# how many bits
+
+
+def test_bits_are_the_settings_choice_where_it_is_converted(folder: Path) -> None:
+    for bits in ("8bit", "none"):
+        planned = plan(folder, model={"quantize": bits})
+        assert planned.optimize.value is not None
+        assert planned.optimize.value.quantize == bits
+    with pytest.raises(ProjectError, match="served by transformers-generation as it is"):
+        plan(folder, model={"quantize": "4bit", "engine": "transformers-generation"})
+
+
+def test_the_size_of_converted_weights_is_known_beforehand() -> None:
+    assert abs(converted_size(SMOL, "4bit") / 86_513_245 - 1) < 0.01
+    assert converted_size(SMOL, "none") > 4 * SMOL.parameters
+    # A table of words that is no table of answers too stays in single precision.
+    alone = Language("LlamaForCausalLM", 30, 3, 64, 64, 8192, 49152, 576, 134_515_008)
+    assert converted_size(alone, "4bit") - converted_size(SMOL, "4bit") == int(49152 * 576 * (4 - 5 / 8))
+
+
+# how much memory
+
+
+def test_the_cache_grows_with_context_and_texts() -> None:
+    def cache(context: int, slots: int, workers: int = 1) -> int:
+        return estimate(
+            SMOL, "onnxruntime-genai", quantize="4bit", files=0, context=context, slots=slots, workers=workers
+        ).cache
+
+    assert cache(1024, 1) == 1024 * 30 * 3 * 128 * 4
+    assert cache(1024, 8) == cache(8192, 1) == 8 * cache(1024, 1)
+    assert cache(1024, 1, workers=3) == 3 * cache(1024, 1)
+
+
+def test_what_does_not_fit_is_refused_with_ways_out_that_fit(folder: Path) -> None:
+    def limited(**more: Any) -> Plan:
+        return plan(folder, target={"memory": "1200MB"}, **more)
+
+    with pytest.raises(ProjectError, match=r"target\] memory is 1\.20 GB") as caught:
+        limited()
+    hint = str(caught.value.hint)
+    context = int(hint.partition("[model] context = ")[2].partition(";")[0])
+    slots = int(hint.partition("[serve] concurrency = ")[2].partition(".")[0])
+    assert limited(model={"context": context}).generation
+    assert limited(serve={"concurrency": slots}).generation
+    with pytest.raises(ProjectError):
+        limited(model={"context": context + 1})
+    with pytest.raises(ProjectError):
+        limited(serve={"concurrency": slots + 1})
+
+
+def test_what_fits_in_no_way_says_what_it_needs(folder: Path) -> None:
+    with pytest.raises(ProjectError) as caught:
+        plan(folder, target={"memory": "50MB"})
+    assert "raise [target] memory" in str(caught.value.hint)
+
+
+def test_a_model_of_unknown_size_is_not_refused(folder: Path) -> None:
+    planned = plan(changed(folder, hidden_size=None), target={"memory": "50MB"})
+    assert planned.generation is not None
+    assert planned.generation.memory.value is None
+
+
+def test_a_context_beyond_the_positions_is_refused(folder: Path) -> None:
+    with pytest.raises(ProjectError, match="8192"):
+        plan(folder, model={"context": 8193})
+    assert served(plan(folder, model={"context": 8192})).context == 8192
+
+
+@pytest.mark.parametrize("text", ["much", "-1GB", "0", "2 GiBi", "1iB", "9" * 40 + "GB"])
+def test_a_size_that_is_none_is_told_of(folder: Path, text: str) -> None:
+    with pytest.raises(ProjectError, match=r"target\.memory"):
+        plan(folder, target={"memory": text})
+
+
+def test_sizes_have_binary_and_decimal_units() -> None:
+    sizes = [parse_size(text) for text in ("2GiB", "1.5 GB", "512mib", "100", "7k")]
+    assert sizes == [2 << 30, 1_500_000_000, 512 << 20, 100, 7000]

@@ -60,7 +60,7 @@ test-engines: $(VENV)/.dev  ## Run the engines' tests with PyTorch, transformers
 	test -x .venv-engines/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-engines
 	$(UV) pip install --quiet --python .venv-engines/bin/python -r requirements/engines.in
 	PYTHONPATH=packages/lightship/src:packages/lightship-runtime/src \
-		.venv-engines/bin/python -m pytest tests/runtime/test_engine_*.py tests/runtime/test_llm_engines.py \
+		.venv-engines/bin/python -m pytest tests/runtime/test_engine_*.py tests/runtime/test_llm_*.py \
 		tests/optimize/test_converted_encoders.py $(PYTEST_ARGS)
 
 .PHONY: test-slow

@@ -25,7 +25,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("jinja2")
 import tiny_language as tiny  # noqa: E402
 
-GENAI, REFERENCE = "onnxruntime-genai", "transformers-generation"
+GENAI, REFERENCE, LLAMA = "onnxruntime-genai", "transformers-generation", "llamacpp"
+FORMATS = {GENAI: "onnx-genai", REFERENCE: "huggingface", LLAMA: "gguf"}
 PATIENCE = 30  # seconds until which a slot must be free again; it takes a step of the model
 PROMPTS = [
     "The quick brown fox",
@@ -50,15 +51,22 @@ def onnx(folder: Path) -> Path:
     return tiny.converted(folder, folder.with_name("onnx"))
 
 
-@pytest.fixture(scope="module", params=[GENAI, REFERENCE])
+@pytest.fixture(scope="module")
+def gguf(folder: Path) -> Path:
+    pytest.importorskip("xllamacpp")
+    pytest.importorskip("gguf")
+    return tiny.gguf(folder, folder.with_name("tiny.gguf"))
+
+
+@pytest.fixture(scope="module", params=[GENAI, REFERENCE, LLAMA])
 def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
-    path = request.getfixturevalue("onnx" if request.param == GENAI else "folder")
+    path = request.getfixturevalue({GENAI: "onnx", REFERENCE: "folder", LLAMA: "gguf"}[request.param])
     with closing(opened(path, request.param)) as made:
         yield made
 
 
 def opened(path: Path, engine: str, **more: Any) -> Any:
-    return load(path, "huggingface" if engine == REFERENCE else "onnx-genai", engine, threads=2, **more)
+    return load(path, FORMATS[engine], engine, threads=2, **more)
 
 
 def asked(prompt: str, most: int = 32, **more: Any) -> GenerationRequest:
@@ -101,7 +109,7 @@ def greedy_tokens_of_genai(path: Path, prompt: str, most: int) -> list[int]:
 
     config = genai.Config(str(path))
     # With the model's own token for padding the library takes it for padding in prompts, and writes what the model
-    # would not: test_both_engines_write_the_same holds the prompt that has it against transformers.
+    # would not: test_genai_writes_what_the_reference_writes holds the prompt that has it against transformers.
     vocabulary = json.loads((path / "genai_config.json").read_text())["model"]["vocab_size"]
     config.overlay(json.dumps({"model": {"pad_token_id": vocabulary - 1}}))
     model = genai.Model(config)
@@ -169,7 +177,7 @@ def test_greedy_text_of_transformers_is_the_librarys_own(folder: Path, prompt: s
         assert finish.reason == ("length" if len(direct) == 40 else "stop")
 
 
-def test_both_engines_write_the_same(onnx: Path, folder: Path) -> None:
+def test_genai_writes_what_the_reference_writes(onnx: Path, folder: Path) -> None:
     with closing(opened(onnx, GENAI)) as one, closing(opened(folder, REFERENCE)) as other:
         for prompt in PROMPTS:
             assert one.prompt_tokens(asked(prompt)) == other.prompt_tokens(asked(prompt))
@@ -311,8 +319,9 @@ def test_log_probabilities_are_the_models(engine: Any, folder: Path) -> None:
             row = torch.log_softmax(model(tokens).logits[0, -1], dim=-1)
         best = torch.topk(row, 3)
         (found,) = piece.logprobs or ()
-        assert found.logprob == pytest.approx(float(best.values[0]), abs=1e-3)
-        assert [value for _, value in found.top] == pytest.approx(best.values.tolist(), abs=1e-3)
+        # llama.cpp keeps what it has read in half precision.
+        assert found.logprob == pytest.approx(float(best.values[0]), abs=2e-2)
+        assert [value for _, value in found.top] == pytest.approx(best.values.tolist(), abs=2e-2)
         assert found.top[0] == (found.token, found.logprob)
         tokens = torch.cat([tokens, best.indices[:1].reshape(1, 1)], dim=1)
     assert all(one.logprobs and one.logprobs[0].top == () for one in written(engine, asked(prompt, 2, logprobs=0))[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -59,4 +60,53 @@ def converted(folder: Path, path: Path, precision: str = "fp32") -> Path:
         capture_output=True,
         timeout=300,
     )
+    return path
+
+
+def gguf(folder: Path, path: Path, template: str | None = TEMPLATE) -> Path:
+    """The same model as one file for llama.cpp, all of it in float32."""
+    import gguf
+    import numpy
+    from safetensors.numpy import load_file
+
+    told = json.loads((folder / "config.json").read_text())
+    made = json.loads((folder / "tokenizer.json").read_text())
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(told["hidden_size"])
+    writer.add_block_count(told["num_hidden_layers"])
+    writer.add_feed_forward_length(told["intermediate_size"])
+    writer.add_head_count(told["num_attention_heads"])
+    writer.add_head_count_kv(told["num_key_value_heads"])
+    writer.add_layer_norm_rms_eps(told["rms_norm_eps"])
+    writer.add_rope_dimension_count(told["hidden_size"] // told["num_attention_heads"])
+    writer.add_vocab_size(told["vocab_size"])
+    words = sorted(made["model"]["vocab"].items(), key=lambda word: word[1])
+    special = {"<|start|>", "<|end|>"}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list([word for word, _ in words])
+    writer.add_token_types(
+        [gguf.TokenType.CONTROL if word in special else gguf.TokenType.NORMAL for word, _ in words]
+    )
+    writer.add_token_merges([" ".join(merge) for merge in made["model"]["merges"]])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    writer.add_pad_token_id(1)
+    writer.add_add_bos_token(value=False)
+    if template is not None:
+        writer.add_chat_template(template)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, told["num_hidden_layers"])
+    heads = {"q_proj": told["num_attention_heads"], "k_proj": told["num_key_value_heads"]}
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        values = tensor.astype(numpy.float32)
+        if count := next((count for part, count in heads.items() if part in name), 0):
+            # llama.cpp turns neighbouring values, transformers the two halves of a head.
+            halves = values.reshape(count, 2, values.shape[0] // count // 2, values.shape[1])
+            values = halves.swapaxes(1, 2).reshape(values.shape)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), numpy.ascontiguousarray(values))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
     return path

@@ -16,6 +16,7 @@ from lightship_runtime.engines.engine import ModelSource
 from lightship_runtime.engines.genai_lanes import BATCH, BatchLane, GeneratorLane, Job, Lane
 from lightship_runtime.engines.genai_thread import LaneThread
 from lightship_runtime.errors import IntegrityError, StartError
+from lightship_runtime.generation.bounds import tokens_to_write
 from lightship_runtime.generation.engine import GenerationEngine
 from lightship_runtime.generation.handover import Handover
 from lightship_runtime.generation.request import Finish, GenerationRequest, Piece
@@ -89,17 +90,7 @@ class OnnxGenAiEngine(GenerationEngine):
 
     def generate(self, request: GenerationRequest) -> Iterator[Piece | Finish]:
         prompt = self._tokens(request)
-        if len(prompt) == 0:
-            raise RequestError("The prompt is empty, and this model begins no text by itself.", param="prompt")
-        room = self.context - len(prompt)
-        most = room if request.max_tokens is None else request.max_tokens
-        if room < 1 or most > room:
-            raise RequestError(
-                f"The model's context has {self.context} tokens; the prompt has {len(prompt)}, and {max(most, 1)} "
-                "are asked for.",
-                param="max_tokens",
-                code="context_length_exceeded",
-            )
+        most = tokens_to_write(request, len(prompt), self.context)
         job = Job(
             prompt=prompt,
             most=most,

@@ -20,6 +20,7 @@ _CLASSES = {
     "sentence-transformers": "sentence_transformers.SentenceTransformersEngine",
     "onnxruntime-genai": "onnxruntime_genai.OnnxGenAiEngine",
     "transformers-generation": "transformers_generation.TransformersGenerationEngine",
+    "llamacpp": "llamacpp.LlamaCppEngine",
     "python": "python.PythonEngine",
 }
 

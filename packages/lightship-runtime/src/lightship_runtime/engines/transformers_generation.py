@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from lightship_runtime.engines.engine import Fork, ModelSource
 from lightship_runtime.engines.transformers import TransformersEngine, check_folder
 from lightship_runtime.errors import StartError
+from lightship_runtime.generation.bounds import tokens_to_write
 from lightship_runtime.generation.detokenizing import TextStream
 from lightship_runtime.generation.engine import GenerationEngine
 from lightship_runtime.generation.handover import Handover
@@ -94,17 +95,7 @@ class TransformersGenerationEngine(GenerationEngine):
                 "This model keeps to no format.", param="response_format", code="unsupported_parameter"
             )
         prompt = self._tokens(request)
-        if not prompt:
-            raise RequestError("The prompt is empty, and this model begins no text by itself.", param="prompt")
-        room = self.context - len(prompt)
-        most = room if request.max_tokens is None else request.max_tokens
-        if room < 1 or most > room:
-            raise RequestError(
-                f"The model's context has {self.context} tokens; the prompt has {len(prompt)}, and {max(most, 1)} "
-                "are asked for.",
-                param="max_tokens",
-                code="context_length_exceeded",
-            )
+        most = tokens_to_write(request, len(prompt), self.context)
         reader = Handover()
         self._jobs.put(_Job(request, prompt, most, reader))
         yield from reader.read()

@@ -2,6 +2,6 @@
 
 `request` and `engine` are what an engine is made of; `answering` turns a Call into an answer, whole or in parts, with
 one file for each form: `completions` and `chat` are OpenAI's, `plain` is that of /generate. Embeddings are vectors,
-which any engine may give: they are read and written in `payload`. `templates`, `handover` and `detokenizing` are
-what the engines share. May import `payload`, `engines.engine`, `errors`, `log`.
+which any engine may give: they are read and written in `payload`. `templates`, `bounds`, `handover` and
+`detokenizing` are what the engines share. May import `payload`, `engines.engine`, `errors`, `log`.
 """

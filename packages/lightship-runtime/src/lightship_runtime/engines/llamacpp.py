@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from lightship_runtime.engines.engine import Fork, ModelSource
 from lightship_runtime.errors import StartError
-from lightship_runtime.generation.bounds import tokens_to_write
+from lightship_runtime.generation.bounds import fitting, tokens_to_write
 from lightship_runtime.generation.engine import GenerationEngine
 from lightship_runtime.generation.handover import Handover
 from lightship_runtime.generation.request import Finish, GenerationRequest, Piece, TokenLogprob
@@ -124,7 +124,7 @@ class LlamaCppEngine(GenerationEngine):
 
     def _tokenized(self, text: str, *, bare: bool = False) -> list[int]:
         """`bare` without the token that begins a text: a template has written it."""
-        body = {"content": text, "add_special": not bare, "parse_special": True}
+        body = {"content": fitting(text, self.context), "add_special": not bare, "parse_special": True}
         found: list[int] = self._ask("POST", "/tokenize", body)["tokens"]
         return found
 

@@ -333,6 +333,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(engine: Any) ->
     assert (caught.value.status, caught.value.param) == (400, "max_tokens")
     with pytest.raises(RequestError, match="context"):
         next(engine.generate(GenerationRequest(prompt="the quick brown fox " * tiny.CONTEXT)))
+    with pytest.raises(RequestError, match="characters cannot fit") as caught:
+        engine.prompt_tokens(asked("the sea " * (32 * tiny.CONTEXT)))
+    assert caught.value.code == "context_length_exceeded"
     with pytest.raises(RequestError, match="empty"):
         next(engine.generate(asked("")))
     assert idle(engine)

@@ -16,7 +16,7 @@ from lightship_runtime.engines.engine import ModelSource
 from lightship_runtime.engines.genai_lanes import BATCH, BatchLane, GeneratorLane, Job, Lane
 from lightship_runtime.engines.genai_thread import LaneThread
 from lightship_runtime.errors import IntegrityError, StartError
-from lightship_runtime.generation.bounds import tokens_to_write
+from lightship_runtime.generation.bounds import fitting, tokens_to_write
 from lightship_runtime.generation.engine import GenerationEngine
 from lightship_runtime.generation.handover import Handover
 from lightship_runtime.generation.request import Finish, GenerationRequest, Piece
@@ -120,7 +120,7 @@ class OnnxGenAiEngine(GenerationEngine):
                 raise RequestError("This model has no chat template.", param="messages")
             tokenizer, text = self._bare, self._template.render(request.messages or (), request.tools)
         with self._encoding:
-            return tokenizer.encode(text)
+            return tokenizer.encode(fitting(text, self.context))
 
     def _options(self, request: GenerationRequest) -> dict[str, Any]:
         """What is asked for, in the library's words; what is not said is as the model's own configuration has it."""

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from lightship_runtime.engines.engine import Fork, ModelSource
 from lightship_runtime.engines.transformers import TransformersEngine, check_folder
 from lightship_runtime.errors import StartError
-from lightship_runtime.generation.bounds import tokens_to_write
+from lightship_runtime.generation.bounds import fitting, tokens_to_write
 from lightship_runtime.generation.detokenizing import TextStream
 from lightship_runtime.generation.engine import GenerationEngine
 from lightship_runtime.generation.handover import Handover
@@ -112,11 +112,11 @@ class TransformersGenerationEngine(GenerationEngine):
 
     def _tokens(self, request: GenerationRequest) -> list[int]:
         if request.prompt is not None:
-            return list(self._tokenizer(request.prompt)["input_ids"])
+            return list(self._tokenizer(fitting(request.prompt, self.context))["input_ids"])
         if self._template is None:
             raise RequestError("This model has no chat template.", param="messages")
-        text = self._template.render(request.messages or (), request.tools)
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])  # the template has written them
+        text = self._template.render(request.messages or (), request.tools)  # with its special tokens
+        return list(self._tokenizer(fitting(text, self.context), add_special_tokens=False)["input_ids"])
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:

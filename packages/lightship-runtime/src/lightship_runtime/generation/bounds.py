@@ -1,9 +1,25 @@
-"""How many tokens an answer may have: what is asked for must fit into the context beside the prompt."""
+"""What fits into a model's context: a prompt that is worth to be made tokens of, and an answer beside it."""
 
 from __future__ import annotations
 
 from lightship_runtime.generation.request import GenerationRequest
 from lightship_runtime.payload.call import RequestError
+
+_LONGEST_TOKEN = 128  # characters; the longest in the vocabularies of today are that many spaces
+
+
+def fitting(text: str, context: int) -> str:
+    """The text, if it could fit. Raises RequestError for one that cannot, however it is made tokens of.
+
+    Tokenizers take seconds and hundreds of bytes for each token of such a text: 33 million took 47 s and 2.5 GB.
+    """
+    if len(text) > context * _LONGEST_TOKEN:
+        raise RequestError(
+            f"The model's context has {context} tokens; a prompt of {len(text)} characters cannot fit.",
+            param="prompt",
+            code="context_length_exceeded",
+        )
+    return text
 
 
 def tokens_to_write(request: GenerationRequest, prompt: int, context: int) -> int:

@@ -296,8 +296,8 @@ class TestArrays:
 
 
 def test_an_engine_that_is_not_there_yet_is_said_so() -> None:
-    with pytest.raises(StartError, match="llamacpp"):
-        find_engine("llamacpp")
+    with pytest.raises(StartError, match="tensorflow"):
+        find_engine("tensorflow")
 
 
 def test_a_missing_package_is_named() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from engine_checks import load
+from runtime_servers import Runtime
 
 from lightship_runtime.errors import StartError
 from lightship_runtime.generation.request import Finish, GenerationRequest, Piece
@@ -166,6 +167,27 @@ def test_texts_on_their_way_end_with_the_engine(path: Path) -> None:
         except RuntimeError as error:
             assert "closed" in str(error)
     assert not made.writing
+
+
+def test_a_whole_server_chats_and_forgets_who_leaves(path: Path) -> None:
+    model = {"path": path.name, "format": "gguf", "engine": "llamacpp"}
+    with closing(Runtime(path.parent, {"model": model, "name": "tiny"}, {})) as server:
+        server.ready()
+        body = {"messages": [{"role": "user", "content": "fox"}], "max_tokens": 8, "temperature": 0}
+        status, whole = server.ask("POST", "/v1/chat/completions", json.dumps(body).encode())
+        assert status == 200
+        assert whole["usage"]["completion_tokens"] <= 8
+        refused = {**body, "messages": [{"role": "tool", "content": "fox"}]}
+        status, error = server.ask("POST", "/v1/chat/completions", json.dumps(refused).encode())
+        assert (status, "no tools here" in error["error"]["message"]) == (400, True)
+        for _ in range(6):  # more than there are slots
+            leaving = HTTPConnection("127.0.0.1", server.port, timeout=60)
+            long = {"prompt": "A", "max_tokens": 450, "temperature": 1.0, "stream": True}
+            leaving.request("POST", "/v1/completions", json.dumps(long), {"Content-Type": "application/json"})
+            assert leaving.getresponse().status == 200
+            leaving.close()
+        assert server.ask("POST", "/v1/chat/completions", json.dumps(body).encode())[1]["choices"] == whole["choices"]
+        assert server.stop() == 0
 
 
 def test_a_file_that_is_no_model_is_an_error_for_people(path: Path, tmp_path: Path) -> None:

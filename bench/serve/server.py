@@ -97,9 +97,12 @@ class Server:
             if self.process.poll() is not None:
                 break
             time.sleep(POLL)
-        said = self._log.read_text(errors="replace")[-4000:]
         self.stop()
-        raise SystemExit(f"{self.process.args!r} did not answer correctly:\n{said}")
+        raise SystemExit(f"{self.process.args!r} did not answer correctly:\n{self.said()}")
+
+    def said(self) -> str:
+        """The end of its log."""
+        return self._log.read_text(errors="replace")[-4000:]
 
     def pids(self) -> list[int]:
         """All processes that belong to this server, orphans too."""

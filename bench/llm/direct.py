@@ -1,7 +1,8 @@
 """ONNX Runtime GenAI by itself, as its documentation shows it: run by the Python of the environment `lightship`.
 
-Arguments: the folder, threads, tokens, repetitions, and the message. Prints a JSON list of runs: seconds to the first
-token and to the last, from the message as text to the token as text; how many tokens; the text.
+Arguments: the folder, threads, tokens, and the message. Writes an answer for each line of its input, and prints a
+line of JSON for each: seconds to the first token and to the last, from the message as text to the token as text; how
+many tokens; the text.
 """
 
 import json
@@ -36,18 +37,18 @@ def write(model: Any, tokenizer: Any, message: str, tokens: int) -> dict[str, An
 
 
 def main() -> None:
-    """Load, write one answer that is not counted, and measure."""
+    """Load, and write as often as it is asked to."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime_genai as genai
 
-    folder, threads, tokens, repetitions, message = sys.argv[1:]
+    folder, threads, tokens, message = sys.argv[1:]
     config = genai.Config(folder)
     options = {"intra_op_num_threads": int(threads)}
     config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
     model = genai.Model(config)
     tokenizer = genai.Tokenizer(model)
-    write(model, tokenizer, message, int(tokens))
-    print(json.dumps([write(model, tokenizer, message, int(tokens)) for _ in range(int(repetitions))]))
+    for _ in sys.stdin:
+        print(json.dumps(write(model, tokenizer, message, int(tokens))), flush=True)
 
 
 if __name__ == "__main__":

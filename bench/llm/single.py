@@ -39,17 +39,23 @@ class Pair:
 def measure(
     contestants: Sequence[Contestant], setting: Setting, *, rounds: int, repetitions: int, tokens: int
 ) -> dict[str, Pair]:
-    """In each round both are started anew, one after the other, in an order that alternates."""
+    """In each round both are started anew; they write in turns, so that what disturbs one disturbs the other."""
     found = {}
     for contestant in contestants:
         served: list[Heard] = []
         direct: list[Heard] = []
-        for turn in range(rounds):
-            for which in ("served", "direct")[:: -1 if turn % 2 else 1]:
-                if which == "served":
-                    served += _served(contestant, setting, repetitions, tokens)
-                else:
-                    direct += _direct(contestant, setting, repetitions, tokens)
+        ask = contestant.ask(setting, MESSAGE, tokens)
+        for _ in range(rounds):
+            with contestant.run(setting) as server, _Direct(contestant, setting, tokens) as engine:
+                ready(server, ask)
+                run(server.port, [[ask]])
+                engine.write()
+                for turn in range(repetitions):
+                    for which in ("served", "direct")[:: -1 if turn % 2 else 1]:
+                        if which == "served":
+                            served += run(server.port, [[ask]])
+                        else:
+                            direct.append(engine.write())
         equal = len({one.text for one in (*served, *direct)}) == 1
         found[contestant.name] = Pair(_figures(served), _figures(direct), equal)
     return found
@@ -69,23 +75,33 @@ def show(found: dict[str, Pair]) -> None:
         )
 
 
-def _served(contestant: Contestant, setting: Setting, repetitions: int, tokens: int) -> list[Heard]:
-    ask = contestant.ask(setting, MESSAGE, tokens)
-    with contestant.run(setting) as server:
-        ready(server, ask)
-        run(server.port, [[ask]])
-        return run(server.port, [[ask] * repetitions])
+class _Direct:
+    """The engine in its process, which waits between two answers."""
 
+    def __init__(self, contestant: Contestant, setting: Setting, tokens: int) -> None:
+        assert isinstance(contestant.start, Lightship)
+        python = environment(contestant.environment, setting.place.cache, PEERS)
+        script = Path(__file__).with_name("direct.py")
+        threads = len(os.sched_getaffinity(0))
+        arguments = [str(contestant.start.model(setting.models)), str(threads), str(tokens), MESSAGE]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen([str(python), str(script), *arguments], stdin=pipe, stdout=pipe, text=True)
 
-def _direct(contestant: Contestant, setting: Setting, repetitions: int, tokens: int) -> list[Heard]:
-    python = environment(contestant.environment, setting.place.cache, PEERS)
-    threads = len(os.sched_getaffinity(0))
-    script = Path(__file__).with_name("direct.py")
-    assert isinstance(contestant.start, Lightship)
-    folder = contestant.start.model(setting.models)
-    arguments = [str(folder), str(threads), str(tokens), str(repetitions), MESSAGE]
-    output = subprocess.run([str(python), str(script), *arguments], check=True, capture_output=True, text=True).stdout
-    return [Heard(0.0, **one) for one in json.loads(output)]
+    def write(self) -> Heard:
+        """One answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        if not (line := self._process.stdout.readline()):
+            raise SystemExit("the engine ended by itself")
+        return Heard(0.0, **json.loads(line))
+
+    def __enter__(self) -> _Direct:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()  # closes its input, and so ends it
 
 
 def _figures(heard: Sequence[Heard]) -> Figures:

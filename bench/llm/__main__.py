@@ -37,7 +37,7 @@ from bench.serve.machine import look
 
 @dataclass(frozen=True)
 class Options:
-    """The command line: `rounds` of each comparison, `requests` of each stream in a round, `tokens` of each answer."""
+    """The command line: `rounds` of a comparison, `requests` of each stream in a round, `tokens` of each answer."""
 
     ours: tuple[str, ...]
     peers: tuple[str, ...]
@@ -112,11 +112,15 @@ def main() -> None:
     )
     parser.add_argument("--only", type=_names(dict(PARTS)), default=tuple(PARTS), help="parts, with commas")
     parser.add_argument("--ours", type=_names(dict(OURS)), default=tuple(OURS), help=", ".join(OURS))
-    parser.add_argument("--peers", type=_names(dict(PEER_SERVERS)), default=DEFAULT_PEERS, help=", ".join(PEER_SERVERS))
+    parser.add_argument(
+        "--peers", type=_names(dict(PEER_SERVERS)), default=DEFAULT_PEERS, help=", ".join(PEER_SERVERS)
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=2, help="of each stream in a round")
     parser.add_argument("--tokens", type=int, default=64, help="of each answer")
-    parser.add_argument("--cache", type=Path, default=ROOT / "build" / "bench-llm", help="for environments and models")
+    parser.add_argument(
+        "--cache", type=Path, default=ROOT / "build" / "bench-llm", help="for environments and models"
+    )
     parser.add_argument("--busy", action="store_true", help="measure on a busy machine all the same")
     parser.add_argument("--json", type=Path, help="write all figures to this file too")
     given = parser.parse_args()

@@ -56,8 +56,12 @@ class NoAnswer(Exception):
     """The server answered with something else than a stream of text, or not at all."""
 
 
-def run(port: int, streams: Sequence[Sequence[Ask]]) -> list[Heard]:
-    """Work on all streams at once, and in each on one request after the other. Raises NoAnswer."""
+def run(port: int, streams: Sequence[Sequence[Ask]]) -> tuple[list[Heard], list[str]]:
+    """Work on all streams at once, and in each on one request after the other.
+
+    What was heard, and what was answered to the requests that were not answered with a whole stream. Raises NoAnswer
+    where there is no answer at all.
+    """
     began = time.monotonic()
     waiting = [_Stream(port, asks, began) for asks in streams if asks]
     raw: list[_Raw] = []
@@ -82,7 +86,21 @@ def run(port: int, streams: Sequence[Sequence[Ask]]) -> list[Heard]:
                 raw.append(stream.ended())
                 if stream.more:
                     waiting.append(stream)
-    return [_heard(one) for one in raw]
+    heard, failed = [], []
+    for one in raw:
+        try:
+            heard.append(_heard(one))
+        except NoAnswer as error:
+            failed.append(str(error))
+    return heard, failed
+
+
+def run_one(port: int, ask: Ask) -> Heard:
+    """One request. Raises NoAnswer."""
+    heard, failed = run(port, [[ask]])
+    if failed:
+        raise NoAnswer(failed[0])
+    return heard[0]
 
 
 def first_text(port: int, ask: Ask, timeout: float) -> float | None:

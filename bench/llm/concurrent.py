@@ -19,11 +19,15 @@ _STAGGER = 0.1  # seconds between the first requests of two streams that do not 
 
 @dataclass(frozen=True)
 class Figures:
-    """Medians over the rounds: tokens per second of all streams, seconds to the first token."""
+    """Medians over the rounds: tokens per second of all streams, seconds to the first token.
+
+    `failed`: requests of all rounds that were not answered with a stream.
+    """
 
     rate: float
     first_p50: float
     first_p99: float
+    failed: int
 
 
 def measure(
@@ -34,7 +38,7 @@ def measure(
     With `alike` all streams begin together and are of one length, the best case for static batches; else they begin
     one after the other and have different lengths.
     """
-    loads: dict[str, list[list[Heard]]] = {contestant.name: [] for contestant in contestants}
+    loads: dict[str, list[tuple[list[Heard], list[str]]]] = {contestant.name: [] for contestant in contestants}
     for turn in range(rounds):
         for contestant in contestants[:: -1 if turn % 2 else 1]:
             with contestant.run(setting) as server:
@@ -49,8 +53,9 @@ def show(title: str, figures: dict[str, Figures], weights: dict[str, str]) -> No
     print(f"\n{STREAMS} streams, {title}")
     for name, found in figures.items():
         print(
-            f"  {name:22} {weights[name]:18} {found.rate:7.1f} tokens/s   first token p50 {found.first_p50 * 1e3:8.0f} ms"
-            f"   p99 {found.first_p99 * 1e3:8.0f} ms"
+            f"  {name:22} {weights[name]:18} {found.rate:7.1f} tokens/s   first token p50 "
+            f"{found.first_p50 * 1e3:8.0f} ms"
+            f"   p99 {found.first_p99 * 1e3:8.0f} ms{f'   {found.failed} FAILED' if found.failed else ''}"
         )
     textbooks = [found for name, found in figures.items() if name.startswith("textbook")]
     for name in (name for name in figures if name.startswith("lightship")):
@@ -59,7 +64,8 @@ def show(title: str, figures: dict[str, Figures], weights: dict[str, str]) -> No
             best = max(found.rate for found in textbooks)
             lowest = min(found.first_p99 for found in textbooks)
             told = "lower" if ours.first_p99 < lowest else "NOT lower"
-            print(f"  {name}: {ours.rate / best:.1f} times the textbook server's better tokens/s (bar: {_BAR}), p99 {told}")
+            times = ours.rate / best
+            print(f"  {name}: {times:.1f} times the better textbook server's tokens/s (bar: {_BAR}), p99 {told}")
         for peer in (peer for peer in figures if not peer.startswith(("lightship", "textbook"))):
             print(f"  {name}: {ours.rate / figures[peer].rate:.1f} times {peer}'s tokens/s (bar: 1)", flush=True)
 
@@ -77,13 +83,16 @@ def _stream(
     return asks
 
 
-def _figures(loads: Sequence[Sequence[Heard]]) -> Figures:
+def _figures(loads: Sequence[tuple[Sequence[Heard], Sequence[str]]]) -> Figures:
     rates, middles, tails = [], [], []
-    for load in loads:
+    for load, failed in loads:
+        if not load:
+            raise SystemExit(f"no request was answered: {failed[0]}")
         began = min(one.sent for one in load)
         ended = max(one.sent + one.seconds for one in load)
         rates.append(sum(one.tokens for one in load) / (ended - began))
         firsts = sorted(one.first for one in load)
         middles.append(statistics.median(firsts))
         tails.append(firsts[min(len(firsts) - 1, int(0.99 * len(firsts)))])
-    return Figures(statistics.median(rates), statistics.median(middles), statistics.median(tails))
+    failures = sum(len(failed) for _, failed in loads)
+    return Figures(statistics.median(rates), statistics.median(middles), statistics.median(tails), failures)

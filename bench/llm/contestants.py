@@ -129,7 +129,9 @@ OURS = {
     one.name: one
     for one in (
         Contestant("lightship", "genai int4", "lightship", Lightship(*_GENAI, lambda models: models.int4), _openai),
-        Contestant("lightship-fp32", "genai fp32", "lightship", Lightship(*_GENAI, lambda models: models.fp32), _openai),
+        Contestant(
+            "lightship-fp32", "genai fp32", "lightship", Lightship(*_GENAI, lambda models: models.fp32), _openai
+        ),
         Contestant(
             "lightship-transformers",
             "transformers fp32",
@@ -144,9 +146,7 @@ PEER_SERVERS = {
     for one in (
         Contestant("textbook", "transformers fp32", "transformers", Textbook("float32"), _ask_textbook),
         Contestant("textbook-bf16", "transformers bf16", "transformers", Textbook("bfloat16"), _ask_textbook),
-        Contestant(
-            "transformers-serve", "transformers fp32", "transformers", _transformers_serve, _ask_transformers
-        ),
+        Contestant("transformers-serve", "transformers fp32", "transformers", _transformers_serve, _ask_transformers),
         Contestant("llama-cpp", "llama.cpp Q4_1", "llama-cpp", _llama_cpp, _openai),
     )
 }

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.llm.client import Heard, run
+from bench.llm.client import Heard, run_one
 from bench.llm.coldstart import ready
 from bench.llm.contestants import PEERS, Contestant, Lightship, Setting
 from bench.serve.environments import environment
@@ -48,12 +48,12 @@ def measure(
         for _ in range(rounds):
             with contestant.run(setting) as server, _Direct(contestant, setting, tokens) as engine:
                 ready(server, ask)
-                run(server.port, [[ask]])
+                run_one(server.port, ask)
                 engine.write()
                 for turn in range(repetitions):
                     for which in ("served", "direct")[:: -1 if turn % 2 else 1]:
                         if which == "served":
-                            served += run(server.port, [[ask]])
+                            served.append(run_one(server.port, ask))
                         else:
                             direct.append(engine.write())
         equal = len({one.text for one in (*served, *direct)}) == 1

@@ -17,8 +17,8 @@ pytest.importorskip("transformers")
 pytest.importorskip("torch")
 pytest.importorskip("onnxruntime_genai")
 pytest.importorskip("jinja2")
-import tiny_language as tiny  # noqa: E402
-from runtime_servers import Runtime, family  # noqa: E402
+import tiny_language as tiny
+from runtime_servers import Runtime, family
 
 PATIENCE = 60  # seconds
 TOGETHER = 10  # clients: more than there are slots, so that some go away while they wait for one

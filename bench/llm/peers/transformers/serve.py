@@ -1,4 +1,4 @@
-"""The textbook server: the model loaded at start-up, `model.generate` for each request, its text streamed as it comes.
+"""The textbook server: the model loaded at start-up, `model.generate` for each request, its text streamed.
 
 As the documentation of TextIteratorStreamer shows it, behind FastAPI. BENCH_MODEL is the folder, BENCH_DTYPE the type
 that the weights are computed in.

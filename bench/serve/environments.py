@@ -15,9 +15,9 @@ PEERS = Path(__file__).parent / "peers"
 _TEXTBOOK = ROOT / "examples" / "iris-fastapi" / "requirements.txt"
 
 
-def environment(name: str, cache: Path) -> Path:
+def environment(name: str, cache: Path, peers: Path = PEERS) -> Path:
     """The Python of the environment `name`; all bytecode is compiled, so that every server starts equally warm."""
-    requirements = _TEXTBOOK if name == "fastapi" else PEERS / name / "requirements.txt"
+    requirements = _TEXTBOOK if name == "fastapi" else peers / name / "requirements.txt"
     digest = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     place = cache / name
     python, mark = place / "bin" / "python", place / "complete"
@@ -28,7 +28,7 @@ def environment(name: str, cache: Path) -> Path:
     environ = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
     if "PIP_FIND_LINKS" in environ:
         environ.setdefault("UV_FIND_LINKS", environ["PIP_FIND_LINKS"])
-    uv = _uv()
+    uv = find_uv()
     for command in (
         [uv, "venv", "-q", "--python", sys.executable, str(place)],
         [uv, "pip", "install", "-q", "--compile-bytecode", "--python", str(python), "-r", str(requirements)],
@@ -38,7 +38,8 @@ def environment(name: str, cache: Path) -> Path:
     return python
 
 
-def _uv() -> str:
+def find_uv() -> str:
+    """The uv beside this Python, or the one on PATH."""
     beside = Path(sys.executable).parent / "uv"
     found = str(beside) if beside.is_file() else shutil.which("uv")
     if not found:

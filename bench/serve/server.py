@@ -112,9 +112,12 @@ class Server:
 
     def gave_up(self) -> SystemExit:
         """Stop it; the end of the benchmark, with what the server has said."""
-        said = self._log.read_text(errors="replace")[-4000:]
         self.stop()
-        return SystemExit(f"{self.process.args!r} did not answer correctly:\n{said}")
+        return SystemExit(f"{self.process.args!r} did not answer correctly:\n{self.said()}")
+
+    def said(self) -> str:
+        """The end of its log."""
+        return self._log.read_text(errors="replace")[-4000:]
 
     def pids(self) -> list[int]:
         """All processes that belong to this server, orphans too."""

@@ -55,9 +55,14 @@ class Job:
         return len(self.prompt) + self.most
 
     @property
+    def simple(self) -> bool:
+        """Whether an Engine can write it."""
+        return self.seed is None and self.logprobs is None and len(self.prompt) <= CHUNK
+
+    @property
     def sociable(self) -> bool:
         """Whether it can share an Engine."""
-        return self.seed is None and self.logprobs is None and not self.padded and len(self.prompt) <= CHUNK
+        return self.simple and not self.padded
 
     def wrote(self, token: int, logprob: TokenLogprob | None = None) -> None:
         self.written += 1
@@ -138,7 +143,7 @@ class GeneratorLane(Lane):
 
 
 class BatchLane(Lane):
-    """Up to BATCH texts that were asked for together."""
+    """One text, or up to BATCH that were asked for together."""
 
     def __init__(self, model: Any, jobs: Sequence[Job]) -> None:
         """Raises RuntimeError, of the library, where a job cannot begin: then none of them has."""

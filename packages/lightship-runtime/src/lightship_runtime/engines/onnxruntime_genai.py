@@ -65,12 +65,12 @@ class OnnxGenAiEngine(GenerationEngine):
         model = _part(told, "model")
         # Where positions are an input, those of a static batch have not been compared with those of single texts.
         positions = "position_ids" in _part(_part(model, "decoder"), "inputs")
-        together = 1 if positions or self._vocabulary < 1 else BATCH
+        self._together = 1 if positions or self._vocabulary < 1 else BATCH
         own = int(model.get("context_length", DEFAULT_CONTEXT))
         self.context = min(own, source.model.context or DEFAULT_CONTEXT)
         self.chats = self._template is not None
         self.tools = self._template is not None and self._template.tools
-        self._lanes = LaneThread(self._lane, together, _refusal)
+        self._lanes = LaneThread(self._lane, self._together, _refusal)
 
     @classmethod
     def load(cls, source: ModelSource) -> OnnxGenAiEngine:
@@ -109,7 +109,7 @@ class OnnxGenAiEngine(GenerationEngine):
         self._lanes.close()
 
     def _lane(self, jobs: Sequence[Job]) -> Lane:
-        if len(jobs) > 1:
+        if len(jobs) > 1 or (self._together > 1 and jobs[0].simple):
             return BatchLane(self._model, jobs)
         return GeneratorLane(self._model, self._tokenizer, jobs[0])
 

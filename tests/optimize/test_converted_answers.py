@@ -309,14 +309,6 @@ def test_a_pickle_is_loaded_only_as_the_file_that_was_recorded(tmp_path: Path) -
         converted(tmp_path, before)
 
 
-def test_a_model_that_takes_no_rows_is_refused(tmp_path: Path) -> None:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(["good", "bad", "fine"], [1, 0, 1])
-    with pytest.raises(Refusal, match="how many columns"):
-        converted(tmp_path, saved(model, tmp_path))
-
-
 def test_a_model_of_texts_alone_is_refused_with_the_reason(tmp_path: Path) -> None:
     model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(["a good film", "a bad film"], [1, 0])
     with pytest.raises(Refusal, match="takes texts, and ONNX Runtime cuts them into words in another way"):

@@ -130,7 +130,7 @@ class OnnxGenAiEngine(GenerationEngine):
             "top_k": None if request.top_k is None else min(request.top_k, self._vocabulary or request.top_k),
         }
         options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-        if request.temperature == 0:
+        if request.temperature == 0 or request.top_k == 1:  # an Engine refuses to be told both 1 and a temperature
             options = {"do_sample": False}
         elif options:
             options["do_sample"] = True

@@ -104,6 +104,10 @@ bench-weights: $(VENV)/.dev  ## Measure an image with 10 GB of weights: built, p
 bench-serve: $(VENV)/.dev  ## Measure our server against FastAPI, LitServe, BentoML, MLServer and Ray Serve
 	$(BIN)/python -m bench.serve $(BENCH_ARGS)
 
+.PHONY: bench-llm
+bench-llm: $(VENV)/.dev  ## Measure a language model behind our server: its engine directly, FastAPI, transformers serve
+	$(BIN)/python -m bench.llm $(BENCH_ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## ruff (rules and format) and mypy (strict)
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ transformers (lightship-transformers); the textbook server and `transformers ser
 of ours is what a user gets in each case, and the others tell how much of it is the engine.
 
 Peers come from the user's package index, pinned, each into an environment that is kept, as are the converted models
-(--cache). llama-cpp-python is built from source, for ten minutes, and so takes part only where it is named (--peers).
+(--cache).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import msgspec
 
 from bench.apps import ROOT
 from bench.llm import coldstart, concurrent, single
-from bench.llm.contestants import DEFAULT_PEERS, OURS, PEER_SERVERS, PEERS, Contestant, Setting
+from bench.llm.contestants import OURS, PEER_SERVERS, PEERS, Contestant, Setting
 from bench.llm.models import prepare
 from bench.serve.contestants import Place
 from bench.serve.environments import environment
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--only", type=_names(dict(PARTS)), default=tuple(PARTS), help="parts, with commas")
     parser.add_argument("--ours", type=_names(dict(OURS)), default=tuple(OURS), help=", ".join(OURS))
     parser.add_argument(
-        "--peers", type=_names(dict(PEER_SERVERS)), default=DEFAULT_PEERS, help=", ".join(PEER_SERVERS)
+        "--peers", type=_names(dict(PEER_SERVERS)), default=tuple(PEER_SERVERS), help=", ".join(PEER_SERVERS)
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=2, help="of each stream in a round")

@@ -88,19 +88,12 @@ class Textbook:
 
 
 def _transformers_serve(python: Path, setting: Setting) -> Server:
-    """Its own defaults: without continuous batching, which is slower on CPUs (2 tokens per second of 8 streams)."""
+    """With its own defaults, and so without continuous batching."""
     folder, port = setting.place.fresh("transformers-serve"), free_port()
     environ = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder), "HF_HUB_DISABLE_TELEMETRY": "1"}
     command = [str(python.with_name("transformers")), "serve", str(setting.models.folder)]
     address = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
     return Server([*command, *address], port, _UNUSED, environ=environ, cwd=folder, log=folder / "log")
-
-
-def _llama_cpp(python: Path, setting: Setting) -> Server:
-    folder, port = setting.place.fresh("llama-cpp"), free_port()
-    command = [str(python), "-m", "llama_cpp.server", "--model", str(setting.models.gguf), "--n_ctx", "4096"]
-    address = ["--host", "127.0.0.1", "--port", str(port)]
-    return Server([*command, *address], port, _UNUSED, environ={}, cwd=folder, log=folder / "log")
 
 
 def _openai(setting: Setting, message: str, tokens: int, model: str | None = None) -> Ask:
@@ -147,7 +140,5 @@ PEER_SERVERS = {
         Contestant("textbook", "transformers fp32", "transformers", Textbook("float32"), _ask_textbook),
         Contestant("textbook-bf16", "transformers bf16", "transformers", Textbook("bfloat16"), _ask_textbook),
         Contestant("transformers-serve", "transformers fp32", "transformers", _transformers_serve, _ask_transformers),
-        Contestant("llama-cpp", "llama.cpp Q4_1", "llama-cpp", _llama_cpp, _openai),
     )
 }
-DEFAULT_PEERS = tuple(name for name in PEER_SERVERS if name != "llama-cpp")  # which is built for many minutes

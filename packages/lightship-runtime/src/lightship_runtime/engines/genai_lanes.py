@@ -2,8 +2,9 @@
 
 On CPUs the library's `Engine` batches statically (0.18): up to four requests that begin together end together, one
 that comes later waits for the longest of them, and neither seeds nor long prompts in parts are possible. So what
-comes together shares an Engine, whose steps make up to twice the tokens per second; everything else has a Generator,
-and the lanes take turns, so that nobody waits for more than one step of each.
+comes together shares an Engine, whose steps make up to twice the tokens per second; what comes alone has one of its
+own; what an Engine cannot do has a Generator; and the lanes take turns, so that nobody waits for more than one step
+of each. A step of a Generator keeps Python's lock, one of an Engine lets go of it, so that other threads can send.
 """
 
 from __future__ import annotations

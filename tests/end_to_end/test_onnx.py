@@ -114,4 +114,4 @@ def test_a_platform_that_is_not_this_machine_s_has_to_come_with_one_that_is(
 ) -> None:
     outcome = lightship("build", iris, "--platform", "linux/arm64")
     assert outcome.status == 2
-    assert "converts the model on this machine" in " ".join(outcome.stderr.split())
+    assert "The model is converted on this machine" in " ".join(outcome.stderr.split())

@@ -54,7 +54,9 @@ def test_numpy_is_never_allowed_to_unpickle() -> None:
 
 
 def test_no_url_is_ever_fetched() -> None:
-    assert {str(file.relative_to(SOURCES)): found for file in _files() if (found := _imports(file) & FETCHING)} == {}
+    found = {str(file.relative_to(SOURCES)): found for file in _files() if (found := _imports(file) & FETCHING)}
+    # llama.cpp's own server, on loopback behind a random key, makes tokens of texts: no address comes from a request.
+    assert found == {"engines/llamacpp.py": {"http.client"}}
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ CORE = {
 
 # In the order of the pipeline (docs/architecture.md): a room imports only rooms above it.
 ROOMS = {
+    "hub": {"cache", "errors", "quantities", "session"},
     "models": {"errors", RUNTIME},
     "project": {"errors", "models", RUNTIME},
     "lock": {"cache", "file_digests", "download", "errors", "progress", "session", "transfer", "transport"},

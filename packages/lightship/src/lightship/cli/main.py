@@ -16,6 +16,7 @@ from lightship.errors import LightshipError
 # shell completion must not pay for what they do not use.
 COMMANDS = {
     "init": "Write a commented lightship.toml from what the folder holds.",
+    "fetch": "Bring a model from a hub into a project folder.",
     "plan": "Show every decision with its reason; build nothing.",
     "lock": "Resolve and write lightship.lock.",
     "update": "Move the base in lightship.lock to the newest, and leave the wheels.",

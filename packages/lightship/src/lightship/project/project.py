@@ -76,6 +76,11 @@ def load_project(target: Path, overrides: Mapping[str, Any] | None = None) -> Pr
 
     `overrides` are settings from the command line, as nested tables, which win over the file's.
     """
+    if target.parts[:1] == ("hf:",):
+        raise ProjectError(
+            f"A model on a hub is fetched first, then built: {'/'.join(target.parts)}.",
+            hint=f"Run `lightship fetch hf://{'/'.join(target.parts[1:])}`.",
+        )
     target = target.absolute()
     if not target.exists():
         raise ProjectError(f"There is no {target}.", hint="Name a project folder, a model file or a serve.py.")

@@ -81,7 +81,7 @@ def _api(session: Session) -> HfApi:
         raise NetworkError("A hub is asked over the network, and --offline was given.", hint="Leave --offline out.")
     try:
         from huggingface_hub import HfApi
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         raise LightshipError(
             "Models come from a hub through its own library, which is not installed: huggingface_hub.",

@@ -54,7 +54,12 @@ def test_stays(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["torch/include/ATen/ATen.h", "torch/utils/benchmark/utils/valgrind_wrapper/valgrind.h"]
+    "path",
+    [
+        "torch/include/ATen/ATen.h",
+        "torch/utils/benchmark/utils/valgrind_wrapper/valgrind.h",
+        "torchgen/packaged/ATen/native/native_functions.yaml",
+    ],
 )
 def test_what_a_compiler_reads_goes_where_there_is_none(path: str) -> None:
     found = pruned(path, "safe", compiles=False)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-VERSION = 4
+VERSION = 5
 NEVER_OPENED = "never opened"  # in place of a rule's name: left out because an observed run did without
 SYMBOLS = "symbols"  # likewise: parts of programs and libraries that nothing loads (layers/symbols.py)
 Level = Literal["safe", "none"]
@@ -67,7 +67,10 @@ RULES = (
     Rule("windows launchers", re.compile(r"^(?:setuptools|distlib)/[^/]+\.exe$"), "programs of another system"),
     Rule(
         "torch headers",
-        re.compile(r"^torch/(?:include|share/cmake)/|^torch/utils/benchmark/utils/valgrind_wrapper/.+\.h$"),
+        re.compile(
+            r"^torch/(?:include|share/cmake)/|^torch/utils/benchmark/utils/valgrind_wrapper/.+\.h$"
+            r"|^torchgen/packaged/"  # templates and tables of generated C++; torch imports other parts of torchgen
+        ),
         "for torch.compile's C++ and for extensions, which a compiler builds",
         for_compilers=True,
     ),

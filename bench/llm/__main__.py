@@ -27,6 +27,7 @@ from pathlib import Path
 import msgspec
 
 from bench.apps import ROOT
+from bench.arguments import names_of
 from bench.llm import coldstart, concurrent, single
 from bench.llm.contestants import OURS, PEER_SERVERS, PEERS, Contestant, Setting
 from bench.llm.models import prepare
@@ -95,25 +96,15 @@ PARTS: dict[str, Callable[[Options, Setting], object]] = {
 }
 
 
-def _names(known: dict[str, object]) -> Callable[[str], tuple[str, ...]]:
-    def parse(text: str) -> tuple[str, ...]:
-        names = tuple(name for name in text.split(",") if name)
-        if unknown := [name for name in names if name not in known]:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: known are {', '.join(known)}")
-        return names
-
-    return parse
-
-
 def main() -> None:
     """Parse, look at the machine, measure, print."""
     parser = argparse.ArgumentParser(
         prog="bench.llm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", type=_names(dict(PARTS)), default=tuple(PARTS), help="parts, with commas")
-    parser.add_argument("--ours", type=_names(dict(OURS)), default=tuple(OURS), help=", ".join(OURS))
+    parser.add_argument("--only", type=names_of(PARTS), default=tuple(PARTS), help="parts, with commas")
+    parser.add_argument("--ours", type=names_of(OURS), default=tuple(OURS), help=", ".join(OURS))
     parser.add_argument(
-        "--peers", type=_names(dict(PEER_SERVERS)), default=tuple(PEER_SERVERS), help=", ".join(PEER_SERVERS)
+        "--peers", type=names_of(PEER_SERVERS), default=tuple(PEER_SERVERS), help=", ".join(PEER_SERVERS)
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=2, help="of each stream in a round")

@@ -25,6 +25,7 @@ from pathlib import Path
 import msgspec
 
 from bench.apps import ROOT
+from bench.arguments import names_of
 from bench.serve import coldstart, memory, overload, restarts, throughput
 from bench.serve.contestants import PEER_SERVERS, Contestant, Lightship, Place
 from bench.serve.environments import environment
@@ -96,23 +97,13 @@ PARTS: dict[str, Callable[[Options, Place], object]] = {
 }
 
 
-def _names(known: dict[str, object]) -> Callable[[str], tuple[str, ...]]:
-    def parse(text: str) -> tuple[str, ...]:
-        names = tuple(name for name in text.split(",") if name)
-        if unknown := [name for name in names if name not in known]:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: known are {', '.join(known)}")
-        return names
-
-    return parse
-
-
 def main() -> None:
     """Parse, look at the machine, measure, print."""
     parser = argparse.ArgumentParser(
         prog="bench.serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", type=_names(dict(PARTS)), default=tuple(PARTS), help="parts, with commas")
-    parser.add_argument("--peers", type=_names(dict(PEER_SERVERS)), default=tuple(PEER_SERVERS))
+    parser.add_argument("--only", type=names_of(PARTS), default=tuple(PARTS), help="parts, with commas")
+    parser.add_argument("--peers", type=names_of(PEER_SERVERS), default=tuple(PEER_SERVERS))
     parser.add_argument("--rounds", type=int, help="5 for throughput, 10 for cold starts")
     parser.add_argument("--seconds", type=float, default=10, help="of each load; overload takes six times as long")
     parser.add_argument("--workers", type=int, help="of our server")

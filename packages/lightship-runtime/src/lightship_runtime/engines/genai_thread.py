@@ -7,11 +7,10 @@ its lane, and is told to those who wait for them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
 from lightship_runtime.engines.genai_lanes import Job, Lane, grouped
-from lightship_runtime.generation.request import Finish, Piece
 
 _FAILURES = (Exception,)
 
@@ -35,10 +34,9 @@ class LaneThread:
         self._thread = threading.Thread(target=self._run, name="generate", daemon=True)
         self._thread.start()
 
-    def write(self, job: Job) -> Iterator[Piece | Finish]:
-        """What is written for a job; closing the iterator ends it at the next step."""
+    def begin(self, job: Job) -> None:
+        """Have a job written."""
         self._queue.put(job)
-        yield from job.reader.read()
 
     def close(self) -> None:
         """End the thread; texts on their way end with an error."""

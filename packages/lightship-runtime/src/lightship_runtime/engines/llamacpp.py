@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http.client import HTTPConnection
 from typing import Any, ClassVar
 
@@ -81,7 +81,7 @@ class LlamaCppEngine(GenerationEngine):
     def prompt_tokens(self, request: GenerationRequest) -> int:
         return len(self._tokens(request))
 
-    def generate(self, request: GenerationRequest) -> Iterator[Piece | Finish]:
+    def begin(self, request: GenerationRequest) -> Handover:
         if request.response_format not in ("text", "json_object"):
             raise RequestError(
                 "This model keeps to no schema.", param="response_format", code="unsupported_parameter"
@@ -92,7 +92,7 @@ class LlamaCppEngine(GenerationEngine):
         thread = threading.Thread(target=self._write, args=(request, body, reader), name="generate", daemon=True)
         self._texts[reader] = thread
         thread.start()
-        yield from reader.read()
+        return reader
 
     def close(self) -> None:
         """End all texts, then the server."""

@@ -19,7 +19,7 @@ from lightship_runtime.errors import IntegrityError, StartError
 from lightship_runtime.generation.bounds import fitting, tokens_to_write
 from lightship_runtime.generation.engine import GenerationEngine
 from lightship_runtime.generation.handover import Handover
-from lightship_runtime.generation.request import Finish, GenerationRequest, Piece
+from lightship_runtime.generation.request import GenerationRequest
 from lightship_runtime.generation.templates import ChatTemplate, folder_template
 from lightship_runtime.payload.call import RequestError
 
@@ -88,7 +88,7 @@ class OnnxGenAiEngine(GenerationEngine):
     def prompt_tokens(self, request: GenerationRequest) -> int:
         return len(self._tokens(request))
 
-    def generate(self, request: GenerationRequest) -> Iterator[Piece | Finish]:
+    def begin(self, request: GenerationRequest) -> Handover:
         prompt = self._tokens(request)
         most = tokens_to_write(request, len(prompt), self.context)
         job = Job(
@@ -102,7 +102,8 @@ class OnnxGenAiEngine(GenerationEngine):
             stream=self._tokenizer.create_stream(),
             reader=Handover(),
         )
-        yield from self._lanes.write(job)
+        self._lanes.begin(job)
+        return job.reader
 
     def close(self) -> None:
         """End the thread, before the library is unloaded."""

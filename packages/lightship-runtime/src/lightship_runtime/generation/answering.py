@@ -42,6 +42,8 @@ class GenerationAnswering:
     def parts(self, call: Call, outcome: Outcome) -> Iterator[bytes]:
         """The parts of an answer as JSON, with STILL at every token that gives none; `outcome` is filled in.
 
+        With `outcome.follows`, they are STILL where the model is waited for, too.
+
         Where the call asks for no parts they are all STILL, and `outcome.answer` is the whole answer. Closing the
         iterator ends the model's work on it. Raises RequestError.
         """
@@ -134,9 +136,12 @@ class _Writing:
 
     def pieces(self) -> Iterator[Piece | ToolCall | None]:
         """The pieces that may be sent; None where the model has gone on and there is nothing to send."""
-        coming = self._engine.generate(self._request)
+        coming = self._coming()
         try:
             for one in coming:
+                if one is None:
+                    yield None
+                    continue
                 if isinstance(one, Finish):
                     self._ended(one)
                     break
@@ -156,6 +161,16 @@ class _Writing:
             if hasattr(coming, "close"):
                 coming.close()
             self._note()
+
+    def _coming(self) -> Iterator[Piece | Finish | None]:
+        """What the engine writes; None, with `outcome.awaits` set, where there is nothing yet."""
+        handover = self._engine.begin(self._request) if self._outcome.follows else None
+        if handover is None:
+            yield from self._engine.generate(self._request)
+            return
+        for one in handover.arrived():
+            self._outcome.awaits = handover if one is None else None
+            yield one
 
     def _through(self, pieces: list[Piece]) -> list[Piece | ToolCall]:
         return [ready for piece in pieces for ready in self._calling.feed(piece)]

@@ -16,6 +16,7 @@ from lightship_runtime.engines.engine import (
     Signature,
     TensorSpec,
 )
+from lightship_runtime.generation.handover import Handover
 from lightship_runtime.generation.request import Finish, GenerationRequest, Piece
 
 _SIGNATURE = Signature(
@@ -51,12 +52,22 @@ class GenerationEngine(Engine):
     def prompt_tokens(self, request: GenerationRequest) -> int:
         """How many tokens the prompt has, with the chat template applied. Raises BadInstances."""
 
-    @abstractmethod
-    def generate(self, request: GenerationRequest) -> Iterator[Piece | Finish]:
-        """Pieces as they come, and at last a Finish. Closing the iterator ends the work within one step.
+    def begin(self, request: GenerationRequest) -> Handover | None:
+        """Begin a text in a thread of the engine's own; None for an engine that writes in the caller's thread.
 
         At most `max_tokens` are written. Raises BadInstances for what the model cannot be asked.
         """
+        return None
+
+    def generate(self, request: GenerationRequest) -> Iterator[Piece | Finish]:
+        """Pieces as they come, and at last a Finish. Closing the iterator ends the work within one step.
+
+        Raises BadInstances as `begin` does. An engine has one of the two of its own.
+        """
+        handover = self.begin(request)
+        if handover is None:
+            raise NotImplementedError
+        yield from handover.read()
 
     @property
     def signature(self) -> Signature:

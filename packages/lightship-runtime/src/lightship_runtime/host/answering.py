@@ -7,7 +7,7 @@ calls are predicted one by one, so that each gets its own error.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -74,7 +74,7 @@ class Answering:
         """How many tokens the prompt of a call for text has. Raises RequestError for what cannot be answered."""
         return self._generation.prompt_tokens(call) if self._generation is not None else 0
 
-    def stream(self, call: Call, outcome: Outcome | None = None) -> Iterator[bytes]:
+    def stream(self, call: Call, outcome: Outcome | None = None) -> Generator[bytes, None, None]:
         """The parts of one answer as JSON; `outcome` is filled in. Raises RequestError.
 
         A part without content says that the work goes on: texts are written in this way whether or not the request

@@ -1,19 +1,23 @@
 """One worker: reads work from its socket, answers it, until the socket is closed by whoever listens.
 
 Where one piece of work runs at a time it runs in the main thread, with nothing between the socket and the model.
-Otherwise each has a thread, and the main thread goes on reading, so that a stream can be cancelled.
+Otherwise each has a thread, and the main thread goes on reading, so that a stream can be cancelled; streams that a
+model writes in a thread of its own need none once they have begun (`following`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from lightship_runtime.frames import Cancel, Done, Flow, Frames, Measure, Measured, Part, Work, frame, work_decoder
 from lightship_runtime.host.answering import Answering
+from lightship_runtime.host.following import Following, Stream
 from lightship_runtime.payload import RequestError, write_error
 from lightship_runtime.payload.call import FAILURES, Outcome
 
@@ -27,13 +31,17 @@ class Worker:
     def __init__(self, link: socket.socket, answering: Answering, slots: int, *, streams: bool) -> None:
         self._link = link
         self._answering = answering
+        self._readable = select.poll()
+        self._readable.register(link, select.POLLIN)
         self._sending = threading.Lock()
-        self._streaming: set[int] = set()  # this one and the next two change only within `_changed`
+        # These three change only within `_changed`; a stream is None until its work has begun.
+        self._streaming: dict[int, Stream | None] = {}
         self._cancelled: set[int] = set()
         self._held: set[int] = set()  # whose clients do not take what they have
         self._changed = threading.Condition()
         threads = slots if slots > 1 or streams else 0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict") if threads else None
+        self._following = Following(self._advance, self._send_all)
         self._measuring = ThreadPoolExecutor(1, thread_name_prefix="measure") if streams else None
 
     def run(self) -> None:
@@ -52,8 +60,9 @@ class Worker:
                 else:
                     if message.stream:
                         with self._changed:
-                            self._streaming.add(message.number)
+                            self._streaming[message.number] = None
                     self._pool.submit(self._answer, message)
+        self._following.close()
         for pool in (self._pool, self._measuring):
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -69,15 +78,24 @@ class Worker:
             else:
                 self._held.add(message.number)
             self._changed.notify_all()
+            stream = self._streaming[message.number]
+        if stream is not None and stream.followed:
+            self._following.look(stream)
 
-    def _is_cancelled(self, number: int) -> bool:
-        """Whether nobody waits for a stream any more, once its client takes more or has gone."""
+    def _may_go_on(self, stream: Stream, *, patient: bool) -> bool:
+        """Whether somebody waits for a stream. Sets `held` where its client takes nothing, or waits if `patient`."""
+        number = stream.number
         with self._changed:
-            self._changed.wait_for(lambda: number not in self._held or number in self._cancelled)
-            return number in self._cancelled
+            if patient:
+                self._changed.wait_for(lambda: number not in self._held or number in self._cancelled)
+            stream.held = number in self._held and number not in self._cancelled
+            return number not in self._cancelled
 
     def _read(self) -> bytes:
         try:
+            # A thread that waits in `recv` is woken, for nothing, whenever the other side has read what others sent.
+            if self._pool is not None:
+                self._readable.poll()
             return self._link.recv(_READ)
         except OSError:
             return b""
@@ -92,8 +110,10 @@ class Worker:
             measured = Measured(message.number, 0, self._answering.failure(error))
         self._send(measured)
 
-    def _send(self, message: Done | Part | Measured) -> None:
-        content = frame(message)
+    def _send(self, message: Done | Measured) -> None:
+        self._send_all(frame(message))
+
+    def _send_all(self, content: bytes) -> None:
         with self._sending, contextlib.suppress(OSError):  # who listens has gone; the next read says so
             self._link.sendall(content)
 
@@ -110,25 +130,48 @@ class Worker:
         self._send(Done(work.number, answers, time.perf_counter() - began, predicting, instances))
 
     def _stream(self, work: Work, began: float) -> None:
+        """Send an answer in parts, as far as this thread is what it waits for."""
         call = work.calls[0]
-        outcome = Outcome()
-        said = began
-        parts = self._answering.stream(call, outcome)
+        outcome = Outcome(follows=True)
+        stream = Stream(work.number, call.protocol, self._answering.stream(call, outcome), outcome, began, began)
+        with self._changed:
+            self._streaming[work.number] = stream
+        for content in self._said(stream, patient=True):
+            self._send_all(content)
+        if not stream.ended:
+            self._following.follow(stream)
+
+    def _advance(self, stream: Stream) -> bytes:
+        return b"".join(self._said(stream, patient=False))
+
+    def _said(self, stream: Stream, *, patient: bool) -> Iterator[bytes]:
+        """The frames that there are to send of a stream, until it awaits something or has ended.
+
+        Waits for a client that takes nothing if `patient`; else leaves the stream `held`.
+        """
+        outcome = stream.outcome
         try:
-            while not self._is_cancelled(work.number):
-                content = next(parts, None)
+            while self._may_go_on(stream, patient=patient):
+                if stream.held:
+                    return
+                content = next(stream.parts, None)
                 if content is None:
                     break
+                if outcome.awaits is not None:
+                    return
                 now = time.perf_counter()
-                if content or now - said > _STILL:
-                    said = now
-                    self._send(Part(work.number, content))
+                if content or now - stream.said > _STILL:
+                    stream.said = now
+                    yield frame(Part(stream.number, content))
+            stream.parts.close()  # a generator: its end is the engine's cue to stop
         except RequestError as error:
-            outcome.answer = write_error(error, call.protocol)
-        finally:
-            parts.close()  # type: ignore[attr-defined]  # a generator: its end is the engine's cue to stop
-            with self._changed:
-                for numbers in (self._streaming, self._cancelled, self._held):
-                    numbers.discard(work.number)
-        seconds = time.perf_counter() - began
-        self._send(Done(work.number, [outcome.answer], seconds, seconds, 1, outcome.generated))
+            outcome.answer = write_error(error, stream.protocol)
+        except FAILURES as error:
+            outcome.answer = self._answering.failure(error)
+        stream.ended = True
+        with self._changed:
+            del self._streaming[stream.number]
+            for numbers in (self._cancelled, self._held):
+                numbers.discard(stream.number)
+        seconds = time.perf_counter() - stream.began
+        yield frame(Done(stream.number, [outcome.answer], seconds, seconds, 1, outcome.generated))

@@ -5,7 +5,9 @@ Only bytes and texts: whoever listens reads no body, so that it needs no library
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
+from typing import Protocol as TypingProtocol
 
 import msgspec
 
@@ -69,19 +71,30 @@ class Generated(msgspec.Struct, frozen=True, array_like=True):
     seconds: float
 
 
+class Awaited(TypingProtocol):
+    """Something that comes from another thread."""
+
+    def when_ready(self, wake: Callable[[], None]) -> bool:
+        """Have `wake` called once, from any thread, when there is more. False where there is more already."""
+
+
 class Outcome:
     """What is known of an answer in parts when it has ended; to be filled in by whoever makes the parts.
 
     Attributes:
         answer: The whole answer where parts were not asked for, else one without a body.
         generated: Of a text that a model has written.
+        follows: Set by whoever takes the parts, where it can come back for more when there is more.
+        awaits: What the next part waits for, where `follows`; else whoever takes the parts waits while it asks.
     """
 
-    __slots__ = ("answer", "generated")
+    __slots__ = ("answer", "awaits", "follows", "generated")
 
-    def __init__(self) -> None:
+    def __init__(self, *, follows: bool = False) -> None:
         self.answer = Answer(200, b"")
         self.generated: Generated | None = None
+        self.follows = follows
+        self.awaits: Awaited | None = None
 
 
 class RequestError(Exception):

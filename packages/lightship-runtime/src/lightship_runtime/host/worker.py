@@ -12,10 +12,23 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from lightship_runtime.frames import Cancel, Done, Flow, Frames, Measure, Measured, Part, Work, frame, work_decoder
+from lightship_runtime.frames import (
+    Cancel,
+    Done,
+    Flow,
+    Frames,
+    Left,
+    Measure,
+    Measured,
+    More,
+    Part,
+    Work,
+    frame,
+    work_decoder,
+)
 from lightship_runtime.host.answering import Answering
 from lightship_runtime.payload import RequestError, write_error
-from lightship_runtime.payload.call import FAILURES, Outcome
+from lightship_runtime.payload.call import FAILURES, Outcome, Places
 
 _READ = 1 << 18  # bytes
 _STILL = 0.1  # seconds after which whoever listens is told that the work goes on, where there is nothing to send
@@ -28,7 +41,7 @@ class Worker:
         self._link = link
         self._answering = answering
         self._sending = threading.Lock()
-        self._streaming: set[int] = set()  # this one and the next two change only within `_changed`
+        self._streaming: dict[int, Places] = {}  # this one and the next two change only within `_changed`
         self._cancelled: set[int] = set()
         self._held: set[int] = set()  # whose clients do not take what they have
         self._changed = threading.Condition()
@@ -42,7 +55,7 @@ class Worker:
         while data := self._read():
             for content in frames.feed(data):
                 message = work_decoder.decode(content)
-                if isinstance(message, Cancel | Flow):
+                if isinstance(message, Cancel | Flow | More):
                     self._steer(message)
                 elif isinstance(message, Measure):
                     assert self._measuring is not None  # only texts are measured, and they are streams
@@ -52,17 +65,22 @@ class Worker:
                 else:
                     if message.stream:
                         with self._changed:
-                            self._streaming.add(message.number)
+                            self._streaming[message.number] = self._places(message.number)
                     self._pool.submit(self._answer, message)
         for pool in (self._pool, self._measuring):
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _steer(self, message: Cancel | Flow) -> None:
+    def _places(self, number: int) -> Places:
+        return Places(lambda left, back: self._send(Left(number, left, back)))
+
+    def _steer(self, message: Cancel | Flow | More) -> None:
         with self._changed:
             if message.number not in self._streaming:
                 return  # it has ended meanwhile
-            if isinstance(message, Cancel):
+            if isinstance(message, More):
+                self._streaming[message.number].grant(message.places)
+            elif isinstance(message, Cancel):
                 self._cancelled.add(message.number)
             elif message.go:
                 self._held.discard(message.number)
@@ -92,7 +110,7 @@ class Worker:
             measured = Measured(message.number, 0, self._answering.failure(error))
         self._send(measured)
 
-    def _send(self, message: Done | Part | Measured) -> None:
+    def _send(self, message: Done | Part | Left | Measured) -> None:
         content = frame(message)
         with self._sending, contextlib.suppress(OSError):  # who listens has gone; the next read says so
             self._link.sendall(content)
@@ -111,7 +129,8 @@ class Worker:
 
     def _stream(self, work: Work, began: float) -> None:
         call = work.calls[0]
-        outcome = Outcome()
+        with self._changed:
+            outcome = Outcome(self._streaming[work.number])
         said = began
         parts = self._answering.stream(call, outcome)
         try:
@@ -128,7 +147,8 @@ class Worker:
         finally:
             parts.close()  # type: ignore[attr-defined]  # a generator: its end is the engine's cue to stop
             with self._changed:
-                for numbers in (self._streaming, self._cancelled, self._held):
-                    numbers.discard(work.number)
+                del self._streaming[work.number]
+                self._cancelled.discard(work.number)
+                self._held.discard(work.number)
         seconds = time.perf_counter() - began
         self._send(Done(work.number, [outcome.answer], seconds, seconds, 1, outcome.generated))

@@ -25,7 +25,7 @@ class Texts:
 
     def open(self, number: int) -> tuple[Handover, Stream]:
         handover, outcome = Handover(), Outcome(follows=True)
-        return handover, Stream(number, "chat", self._parts(handover, outcome), outcome, 0.0, 0.0)
+        return handover, Stream(number, "chat", self._parts(handover, outcome), outcome)
 
     def _parts(self, handover: Handover, outcome: Outcome) -> Generator[bytes, None, None]:
         for one in handover.arrived():

@@ -27,6 +27,7 @@ def load(): return None
 def predict(model, instances):
     return [[len(text), text.count("a"), 0.1] for text in instances]
 """
+CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
 
 
 def client_of(server: Runtime, **more: Any) -> Any:
@@ -101,10 +102,9 @@ def test_a_chat_goes_on_to_the_end_of_the_context(client: Any) -> None:
 
 
 def test_tools_reach_the_template(client: Any) -> None:
-    tool = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
     asked = {"model": "writer", "messages": [{"role": "user", "content": "x"}], "max_completion_tokens": 3}
-    assert client.chat.completions.create(**asked, tools=[tool]).choices[0].message.content.endswith("clock2 ")
-    without = client.chat.completions.create(**asked, tools=[tool], tool_choice="none")
+    assert client.chat.completions.create(**asked, tools=[CLOCK]).choices[0].message.content.endswith("clock2 ")
+    without = client.chat.completions.create(**asked, tools=[CLOCK], tool_choice="none")
     assert "clock" not in without.choices[0].message.content
 
 
@@ -197,13 +197,16 @@ def refused(client: Any, **body: Any) -> Any:
         ({"messages": []}, "messages", "invalid_value"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role", "invalid_value"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
-        ({"n": 2}, "n", "unsupported_parameter"),
+        ({"n": 9}, "n", "invalid_value"),
+        ({"n": 0}, "n", "invalid_value"),
         ({"logprobs": True}, "logprobs", "unsupported_parameter"),
         ({"top_logprobs": 2}, "top_logprobs", "invalid_value"),
         ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
         ({"frequency_penalty": 0.5}, "frequency_penalty", "unsupported_parameter"),
         ({"logit_bias": {"50256": -100}}, "logit_bias", "unsupported_parameter"),
-        ({"tool_choice": "required"}, "tool_choice", "unsupported_parameter"),
+        ({"tool_choice": "required"}, "tool_choice", "invalid_value"),
+        ({"tool_choice": "required", "tools": [CLOCK]}, "tool_choice", "unsupported_parameter"),
+        ({"tool_choice": "sometimes", "tools": [CLOCK]}, "tool_choice", "invalid_value"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
         ({"max_completion_tokens": 0}, "max_completion_tokens", "invalid_value"),
         ({"max_completion_tokens": 1999}, "messages", "context_length_exceeded"),
@@ -254,8 +257,8 @@ def test_another_model_is_not_found(client: Any) -> None:
     assert error.code == "model_not_found"
 
 
-def test_prompts_that_are_several_or_tokens_are_refused(client: Any) -> None:
-    for prompt in (["a", "b"], [1, 2], [[1], [2]], []):
+def test_prompts_that_are_too_many_or_tokens_are_refused(client: Any) -> None:
+    for prompt in (["a"] * 9, [1, 2], [[1], [2]], [], ["a", 1]):
         with pytest.raises(openai.BadRequestError) as caught:
             client.completions.create(model="writer", prompt=prompt)
         assert caught.value.param == "prompt"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightship_runtime.engines.engine import Engine, ModelSource
-from lightship_runtime.generation.calling import Calling
+from lightship_runtime.generation.calling import Calling, Tools
 from lightship_runtime.generation.engine import GenerationEngine
 from lightship_runtime.generation.request import (
     Finish,
@@ -35,7 +35,7 @@ TOOLS = [{"type": "function", "function": {"name": name}} for name in ("tide", "
 
 def read(texts: list[str], tools: tuple[str, ...] = ("tide", "wind")) -> tuple[str, list[ToolCall]]:
     """The text and the calls of what is written in pieces."""
-    calling = Calling(tools)
+    calling = Calling(Tools(frozenset(tools)))
     found = [one for text in texts for one in calling.feed(Piece(text))] + calling.rest()
     calls = [one for one in found if isinstance(one, ToolCall)]
     assert calling.made == len(calls)
@@ -98,19 +98,19 @@ def test_anything_else_is_text_as_it_stands(written: str) -> None:
 
 
 def test_without_tools_nothing_is_looked_for() -> None:
-    calling = Calling(())
+    calling = Calling(Tools())
     for text in ("<tool_call>", TIDE, "</tool_call>"):
         assert calling.feed(Piece(text)) == [Piece(text)]
     assert calling.rest() == []
 
 
 def test_text_waits_only_while_it_may_be_a_call() -> None:
-    calling = Calling(["tide"])
+    calling = Calling(Tools(frozenset(["tide"])))
     sent = [
         [one.text for one in calling.feed(Piece(text)) if isinstance(one, Piece)] for text in ("Hi", " a", " <", "b")
     ]
     assert sent == [["Hi"], [" a"], [], [" <b"]]
-    other = Calling(["tide"])
+    other = Calling(Tools(frozenset(["tide"])))
     assert [one.text for one in other.feed(Piece('{"answer": ')) if isinstance(one, Piece)] == ['{"answer":']
 
 

@@ -42,6 +42,13 @@ class Flow(msgspec.Struct, frozen=True, array_like=True, tag="f"):
     go: bool
 
 
+class More(msgspec.Struct, frozen=True, array_like=True, tag="a"):
+    """So many more texts of this number may be written at once."""
+
+    number: int
+    places: int
+
+
 class Measure(msgspec.Struct, frozen=True, array_like=True, tag="m"):
     """A text that waits for its turn: how many tokens has its prompt, or why can it not be answered?"""
 
@@ -50,11 +57,22 @@ class Measure(msgspec.Struct, frozen=True, array_like=True, tag="m"):
 
 
 class Measured(msgspec.Struct, frozen=True, array_like=True, tag="m"):
-    """The tokens of a prompt, or the answer that refuses it."""
+    """The tokens that are read for a call, of its prompt once for each text; or the answer that refuses it."""
 
     number: int
     tokens: int
     refusal: Answer | None = None
+
+
+class Left(msgspec.Struct, frozen=True, array_like=True, tag="l"):
+    """How many texts of this number are not at their end yet, where several are asked for.
+
+    `places` of those that it was given go back with this.
+    """
+
+    number: int
+    texts: int
+    places: int
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True, tag="p"):
@@ -73,7 +91,7 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag="d"):
         seconds: That reading the bodies, predicting and writing the answers took.
         predicting: Of these, the seconds within the engine.
         instances: That were predicted.
-        generated: Of a text that the model has written.
+        generated: Of the texts that the model has written.
     """
 
     number: int
@@ -102,6 +120,7 @@ class Abilities(msgspec.Struct, frozen=True, array_like=True):
         tools: Whether that has a place for tools.
         response_formats: Forms that it can keep its answers to.
         most_logprobs: Alternatives per token that it gives with log probabilities; None for none.
+        heeds: Members of requests that not every engine heeds.
     """
 
     generates: bool = False
@@ -111,6 +130,7 @@ class Abilities(msgspec.Struct, frozen=True, array_like=True):
     tools: bool = False
     response_formats: tuple[str, ...] = ()
     most_logprobs: int | None = None
+    heeds: tuple[str, ...] = ()
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
@@ -143,10 +163,12 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
 
 _encoder = msgspec.msgpack.Encoder()
 birth_decoder: msgspec.msgpack.Decoder[Phase | Hello] = msgspec.msgpack.Decoder(Phase | Hello)
-work_decoder: msgspec.msgpack.Decoder[Work | Cancel | Flow | Measure] = msgspec.msgpack.Decoder(
-    Work | Cancel | Flow | Measure
+work_decoder: msgspec.msgpack.Decoder[Work | Cancel | Flow | More | Measure] = msgspec.msgpack.Decoder(
+    Work | Cancel | Flow | More | Measure
 )
-done_decoder: msgspec.msgpack.Decoder[Done | Part | Measured] = msgspec.msgpack.Decoder(Done | Part | Measured)
+done_decoder: msgspec.msgpack.Decoder[Done | Part | Left | Measured] = msgspec.msgpack.Decoder(
+    Done | Part | Left | Measured
+)
 
 
 def encode(message: Any) -> bytes:

@@ -20,6 +20,7 @@ from lightship_runtime.generation.bounds import fitting, tokens_to_write
 from lightship_runtime.generation.engine import GenerationEngine
 from lightship_runtime.generation.handover import Handover
 from lightship_runtime.generation.request import Finish, GenerationRequest, Piece, TokenLogprob
+from lightship_runtime.generation.schema_grammar import OBJECT, schema_grammar
 from lightship_runtime.generation.templates import ChatTemplate
 from lightship_runtime.payload.call import RequestError
 
@@ -29,17 +30,6 @@ _STEP = 256  # tokens of a prompt between two looks at who has left; a multiple 
 _LOGPROBS = 20  # as many as OpenAI's API can ask for
 _SEEDS = (1 << 32) - 1  # that number itself means none
 _PATIENCE = 60.0  # seconds that the server inside may take for anything but a text
-# Objects, in llama.cpp's own grammar. Its JSON schemas are compiled by another library, which lets one that it cannot
-# read pass as none at all (2026.10): who asks for a schema would get any text, so that schemas are not offered.
-_OBJECT = r"""
-root ::= object
-value ::= object | array | string | number | "true" | "false" | "null"
-object ::= "{" ws ( string ws ":" ws value ws ( "," ws string ws ":" ws value ws )* )? "}"
-array ::= "[" ws ( value ws ( "," ws value ws )* )? "]"
-string ::= "\"" ( [^"\\\x00-\x1F\x7F] | "\\" ( ["\\/bfnrt] | "u" [0-9a-fA-F]{4} ) )* "\""
-number ::= "-"? ( "0" | [1-9] [0-9]{0,15} ) ( "." [0-9]{1,16} )? ( [eE] [-+]? [0-9]{1,3} )?
-ws ::= [ \n]{0,8}
-"""
 
 
 class LlamaCppEngine(GenerationEngine):
@@ -50,7 +40,8 @@ class LlamaCppEngine(GenerationEngine):
     # core holds up all. SmolLM2-135M, 2 threads, cores that others use too: 83 tokens/s asleep, 2 spinning.
     environment: ClassVar[Mapping[str, str]] = {"OMP_WAIT_POLICY": "passive"}
     fork: ClassVar[Fork] = "never"
-    response_formats = frozenset(("json_object",))
+    response_formats = frozenset(("json_object", "json_schema"))
+    heeds = frozenset(("presence_penalty", "frequency_penalty", "logit_bias"))
     most_logprobs = _LOGPROBS
 
     def __init__(self, source: ModelSource) -> None:
@@ -82,10 +73,6 @@ class LlamaCppEngine(GenerationEngine):
         return len(self._tokens(request))
 
     def begin(self, request: GenerationRequest) -> Handover:
-        if request.response_format not in ("text", "json_object"):
-            raise RequestError(
-                "This model keeps to no schema.", param="response_format", code="unsupported_parameter"
-            )
         prompt = self._tokens(request)
         body = _body(request, prompt, tokens_to_write(request, len(prompt), self.context))
         reader = Handover()
@@ -246,14 +233,24 @@ def _body(request: GenerationRequest, prompt: list[int], most: int) -> dict[str,
         # What a slot has read before is read no more; the last digits may then differ, which a seed forbids.
         "cache_prompt": request.seed is None,
     }
+    penalised = request.repetition_penalty or request.presence_penalty or request.frequency_penalty
     asked = {
         "temperature": request.temperature,
         "top_p": request.top_p,
         "top_k": request.top_k,
         "repeat_penalty": request.repetition_penalty,
-        "repeat_last_n": None if request.repetition_penalty is None else len(prompt) + most,
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "repeat_last_n": len(prompt) + most if penalised else None,
+        "logit_bias": [list(one) for one in request.logit_bias.items()] if request.logit_bias else None,
         "seed": None if request.seed is None else request.seed % _SEEDS,
         "n_probs": None if request.logprobs is None else max(request.logprobs, 1),
-        "grammar": _OBJECT if request.response_format == "json_object" else None,
+        "grammar": _grammar(request),
     }
     return body | {name: value for name, value in asked.items() if value is not None}
+
+
+def _grammar(request: GenerationRequest) -> str | None:
+    if request.response_format == "json_schema":
+        return schema_grammar(request.schema or {})
+    return OBJECT if request.response_format == "json_object" else None

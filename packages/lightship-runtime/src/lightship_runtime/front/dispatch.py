@@ -4,6 +4,9 @@ A call goes to a worker that is free at once, together with whatever else has ar
 calls gather, and the next free worker takes as many as it can do in good time. So a lone call never waits for
 company, and a busy server makes large batches.
 
+A request for several texts has one place at first, as any other has. What is free when nobody waits is given to it, a
+place for each text, and comes back with each text's end: so requests for one text never wait for the others' many.
+
 Texts that wait have the tokens of their prompts counted meanwhile, by a worker, one after the other: so what can
 never be answered is refused at once, and the queue is bounded by what it is going to cost.
 """
@@ -16,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol as TypingProtocol
 
-from lightship_runtime.frames import Cancel, Done, Flow, Measure, Measured, Part, Work
+from lightship_runtime.frames import Cancel, Done, Flow, Left, Measure, Measured, Part, Work
 from lightship_runtime.front.batching import BatchSize
 from lightship_runtime.front.links import Link
 from lightship_runtime.front.waiting import FairQueue, OnAnswer, OnPart, Pending
@@ -180,11 +183,13 @@ class Dispatcher:
         link.measuring = None
         link.works.clear()
         link.began.clear()
+        link.places.clear()
         self._lost(link.pid, lost)
 
     def finished(self, link: Link, done: Done) -> None:
         pendings = link.works.pop(done.number, None)
         began = link.began.pop(done.number, None)
+        link.places.pop(done.number, None)
         if pendings is None or began is None:
             return
         for number, next_began in link.began.items():  # the next one has been waiting for this one
@@ -211,6 +216,10 @@ class Dispatcher:
             link.began[part.number] = pending.heard = time.monotonic()
         if not pending.done and part.content:
             pending.part(part.content)
+
+    def texts_left(self, link: Link, left: Left) -> None:
+        link.left(left)
+        self._pump()
 
     def measured(self, link: Link, measured: Measured) -> None:
         if link.measuring is None or link.measuring[0] != measured.number:
@@ -251,6 +260,9 @@ class Dispatcher:
     def _pump(self) -> None:
         self._pumping = False
         self._send_out()
+        for link in self.links:
+            if link.places:
+                link.share()
         self._measure()
 
     def _send_out(self) -> None:

@@ -84,15 +84,15 @@ class Metrics:
         self.instances += instances
 
     def generated(self, protocol: Protocol, waited: float, generated: Generated) -> None:
-        """Count a text; `waited` are the seconds before the work on it began."""
+        """Count what was written for a request; `waited` are the seconds before the work on it began."""
         self.prompt_tokens += generated.prompt_tokens
         self.generation_tokens += generated.completion_tokens
         if generated.first is None:
             return
         operation = _OPERATIONS[protocol]
         self.first_token.setdefault(operation, Histogram(FIRST_TOKEN)).observe(waited + generated.first)
-        if generated.completion_tokens > 1:
-            seconds = (generated.seconds - generated.first) / (generated.completion_tokens - 1)
+        if generated.longest > 1:
+            seconds = (generated.seconds - generated.first) / (generated.longest - 1)
             self.per_token.setdefault(operation, Histogram(PER_TOKEN)).observe(seconds)
 
     def text(self) -> bytes:

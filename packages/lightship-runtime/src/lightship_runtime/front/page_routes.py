@@ -82,6 +82,7 @@ class Pages:
             tools=abilities.tools,
             response_formats=abilities.response_formats,
             most_logprobs=abilities.most_logprobs,
+            heeds=abilities.heeds,
             context=abilities.context,
         )
         return pages(msgspec.json.decode(signature, type=Signature), settings)

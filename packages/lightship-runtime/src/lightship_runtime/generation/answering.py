@@ -1,20 +1,23 @@
-"""A Call to the text that a model writes for it, whole or in parts."""
+"""A Call to the texts that a model writes for it, whole or in parts."""
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
 
 from lightship_runtime.engines.engine import BadInstances
-from lightship_runtime.generation.calling import Calling
 from lightship_runtime.generation.chat import parse_chat
 from lightship_runtime.generation.completions import parse_completions
 from lightship_runtime.generation.engine import GenerationEngine
-from lightship_runtime.generation.forms import Asked, Identity, fitting
+from lightship_runtime.generation.forms import Asked, Counts, Identity, Text, fitting
 from lightship_runtime.generation.plain import parse_plain
-from lightship_runtime.generation.request import Finish, FinishReason, GenerationRequest, Piece, ToolCall
-from lightship_runtime.generation.stopping import Stopping
+from lightship_runtime.generation.request import Arguments, Finish, GenerationRequest, Piece, ToolCall
+from lightship_runtime.generation.several import Numbered, texts
+from lightship_runtime.generation.writing import Writing
 from lightship_runtime.payload.call import FAILURES, Answer, Call, Generated, Outcome, RequestError
 
 STILL = b""  # a part with nothing in it: the work goes on, and this is a moment to say that nobody waits for it
@@ -48,149 +51,118 @@ class GenerationAnswering:
         iterator ends the model's work on it. Raises RequestError.
         """
         began = self._clock()
-        asked, prompt_tokens = self._asked(call)
-        request = asked.request
-        writing = _Writing(self._engine, request, prompt_tokens, outcome, began, self._clock)
+        asked, lengths = self._asked(call)
+        writings = [
+            Writing(self._engine, request, length, asked.tools, self._clock)
+            for request, length in zip(asked.requests, lengths, strict=True)
+        ]
+        coming = texts(writings, outcome)
         try:
             if asked.streamed:
-                yield from _streamed(asked, writing)
+                yield from _streamed(asked, writings, coming)
             else:
-                pieces: list[Piece] = []
-                calls: list[ToolCall] = []
-                for one in writing.pieces():
-                    if isinstance(one, ToolCall):
-                        calls.append(one)
-                    elif one is not None:
-                        pieces.append(one)
+                whole = _Whole(len(writings))
+                for index, one in coming:
+                    whole.add(index, one)
                     yield STILL
-                outcome.answer = Answer(200, asked.form.whole(pieces, writing.finish, calls))
+                outcome.answer = Answer(200, asked.form.whole(whole.texts(), _counts(asked, writings)))
         except (RequestError, BadInstances) as error:
             raise _refused(error) from error
         except FAILURES as error:
             self._failed(error)
             raise RequestError("The model failed on this request.", 500) from error
+        finally:
+            coming.close()  # type: ignore[attr-defined]  # a generator: its end is the engine's cue to stop
+            outcome.generated = _generated(_counts(asked, writings), writings, began, self._clock())
 
     def prompt_tokens(self, call: Call) -> int:
-        """How many tokens a call's prompt has. Raises RequestError for what can never be answered."""
-        return self._asked(call)[1]
+        """How many tokens are read for a call: a prompt is read for each of its texts.
 
-    def _asked(self, call: Call) -> tuple[Asked, int]:
-        """What a call asks for, and the tokens of its prompt. Raises RequestError."""
+        Raises RequestError for what can never be answered.
+        """
+        return sum(self._asked(call)[1])
+
+    def _asked(self, call: Call) -> tuple[Asked, list[int]]:
+        """What a call asks for, and the tokens of each text's prompt. Raises RequestError."""
         identity = Identity(self._name, secrets.token_hex(16), int(time.time()))
+        requests: list[GenerationRequest] = []
+        lengths: list[int] = []
         try:
             asked = _PARSERS[call.protocol](call, self._engine, identity)
-            request, prompt_tokens = fitting(asked.request, self._engine, asked.form.prompt)
+            for start in range(0, len(asked.requests), asked.choices):
+                of_prompt = asked.requests[start : start + asked.choices]
+                first, length = fitting(of_prompt[0], self._engine, asked.form.prompt)
+                requests += (msgspec.structs.replace(one, max_tokens=first.max_tokens) for one in of_prompt)
+                lengths += [length] * len(of_prompt)
         except (RequestError, BadInstances) as error:
             raise _refused(error) from error
         except FAILURES as error:
             self._failed(error)
             raise RequestError("The model failed on this request.", 500) from error
-        return Asked(request, asked.streamed, asked.form), prompt_tokens
+        return dataclasses.replace(asked, requests=tuple(requests)), lengths
 
 
-def _streamed(asked: Asked, writing: _Writing) -> Iterator[bytes]:
-    """The parts. What stands before the first piece waits for it, so that what fails before it has its own status."""
-    begun = False
-    for one in writing.pieces():
+def _streamed(asked: Asked, writings: Sequence[Writing], coming: Iterator[Numbered]) -> Iterator[bytes]:
+    """The parts. What stands before a text's first piece waits for it: what fails before has a status of its own."""
+    form = asked.form
+    begun: set[int] = set()
+    for index, one in coming:
         if one is None or (isinstance(one, Piece) and not (one.text or one.logprobs)):
             yield STILL
             continue
-        if not begun:
-            begun = True
-            yield from asked.form.first()
-        yield asked.form.call(one) if isinstance(one, ToolCall) else asked.form.piece(one)
-    if not begun:
-        yield from asked.form.first()
-    yield from asked.form.last(writing.finish)
+        if index not in begun:
+            begun.add(index)
+            yield from form.first(index)
+        if isinstance(one, Finish):
+            yield from form.last(index, one)
+        else:
+            yield form.piece(index, one) if isinstance(one, Piece) else form.call(index, one)
+    yield from form.end(_counts(asked, writings))
 
 
-class _Writing:
-    """What a model writes for one request, and its counts."""
+class _Whole:
+    """Gathers texts."""
 
-    def __init__(
-        self,
-        engine: GenerationEngine,
-        request: GenerationRequest,
-        prompt_tokens: int,
-        outcome: Outcome,
-        began: float,
-        clock: Callable[[], float],
-    ) -> None:
-        self._engine = engine
-        self._request = request
-        self._stopping = Stopping(request.stop)
-        self._calling = Calling(tool["function"]["name"] for tool in request.tools)
-        self._outcome = outcome
-        self._began = began
-        self._clock = clock
-        self._first: float | None = None
-        self._written = 0
-        self._prompt_tokens = prompt_tokens
-        self._reason: FinishReason = "error"
+    def __init__(self, count: int) -> None:
+        self._pieces: list[list[Piece]] = [[] for _ in range(count)]
+        self._calls: list[list[tuple[str, list[str]]]] = [[] for _ in range(count)]
+        self._ends: dict[int, Finish] = {}
 
-    @property
-    def finish(self) -> Finish:
-        """How it ended: as far as it is known, where it was ended by whoever asked."""
-        reason: FinishReason = "tool_calls" if self._calling.made and self._reason == "stop" else self._reason
-        return Finish(reason, self._prompt_tokens, self._written)
+    def add(self, index: int, one: Piece | ToolCall | Arguments | Finish | None) -> None:
+        if isinstance(one, Piece):
+            self._pieces[index].append(one)
+        elif isinstance(one, ToolCall):
+            self._calls[index].append((one.name, [one.arguments]))
+        elif isinstance(one, Arguments):
+            self._calls[index][-1][1].append(one.text)
+        elif one is not None:
+            self._ends[index] = one
 
-    def pieces(self) -> Iterator[Piece | ToolCall | None]:
-        """The pieces that may be sent; None where the model has gone on and there is nothing to send."""
-        coming = self._coming()
-        try:
-            for one in coming:
-                if one is None:
-                    yield None
-                    continue
-                if isinstance(one, Finish):
-                    self._ended(one)
-                    break
-                self._count(one)
-                ready = self._through(self._stopping.feed(one))
-                yield from ready
-                if self._stopping.stopped:
-                    self._reason = "stop"
-                    break
-                if not ready:
-                    yield None
-            else:
-                raise RuntimeError("the engine ended without saying why")
-            yield from self._through(self._stopping.rest())
-            yield from self._calling.rest()
-        finally:
-            if hasattr(coming, "close"):
-                coming.close()
-            self._note()
+    def texts(self) -> list[Text]:
+        return [
+            Text(
+                pieces,
+                [ToolCall(name, "".join(arguments)) for name, arguments in self._calls[index]],
+                self._ends[index],
+            )
+            for index, pieces in enumerate(self._pieces)
+        ]
 
-    def _coming(self) -> Iterator[Piece | Finish | None]:
-        """What the engine writes; None, with `outcome.awaits` set, where there is nothing yet."""
-        handover = self._engine.begin(self._request) if self._outcome.follows else None
-        if handover is None:
-            yield from self._engine.generate(self._request)
-            return
-        for one in handover.arrived():
-            self._outcome.awaits = handover if one is None else None
-            yield one
 
-    def _through(self, pieces: list[Piece]) -> list[Piece | ToolCall]:
-        return [ready for piece in pieces for ready in self._calling.feed(piece)]
+def _counts(asked: Asked, writings: Sequence[Writing]) -> Counts:
+    prompts = sum(one.prompt_tokens for one in writings[:: asked.choices])
+    return Counts(prompts, sum(one.written for one in writings))
 
-    def _count(self, piece: Piece) -> None:
-        if self._first is None:
-            self._first = self._clock()
-        self._written += piece.tokens
 
-    def _ended(self, finish: Finish) -> None:
-        if finish.reason == "error":
-            raise RuntimeError("the engine ended with an error")
-        self._reason = finish.reason
-        self._prompt_tokens = finish.prompt_tokens
-        self._written = finish.completion_tokens
-
-    def _note(self) -> None:
-        now = self._clock()
-        first = None if self._first is None else self._first - self._began
-        self._outcome.generated = Generated(self._prompt_tokens, self._written, first, now - self._began)
+def _generated(counts: Counts, writings: Sequence[Writing], began: float, now: float) -> Generated:
+    first = min((one.first for one in writings if one.first is not None), default=None)
+    return Generated(
+        counts.prompt_tokens,
+        counts.completion_tokens,
+        None if first is None else first - began,
+        now - began,
+        max(one.written for one in writings),
+    )
 
 
 def _refused(error: Exception) -> RequestError:

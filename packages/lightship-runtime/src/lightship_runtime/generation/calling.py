@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
-from lightship_runtime.generation.request import Piece, TokenLogprob, ToolCall
+from lightship_runtime.generation.request import Arguments, Piece, TokenLogprob, ToolCall
 from lightship_runtime.generation.stopping import overlap
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
@@ -32,17 +34,55 @@ class _Written(msgspec.Struct, forbid_unknown_fields=True):
     id: str | None = None
 
 
-class Calling:
-    """Takes the calls of `tools`, functions by name, out of a text. `made` counts them."""
+@dataclass(frozen=True)
+class Tools:
+    """What is to be made of calls that a model writes.
 
-    def __init__(self, tools: Iterable[str]) -> None:
-        self._tools = frozenset(tools)
+    Attributes:
+        names: Of the functions that it may call.
+        most: Calls in one text; None for any number.
+        forced: Whether the text is nothing but a call, because its engine keeps it to that.
+        chosen: Whether whoever asked has named the function: OpenAI's reason for the end is "stop" then.
+    """
+
+    names: frozenset[str] = frozenset()
+    most: int | None = None
+    forced: bool = False
+    chosen: bool = False
+
+
+NO_TOOLS = Tools()
+
+
+class Reading(Protocol):
+    """Takes calls out of a text; `made` counts them, `enough` says that there shall be no more of the text."""
+
+    made: int
+
+    @property
+    def enough(self) -> bool: ...
+
+    def feed(self, piece: Piece) -> list[Piece | ToolCall | Arguments]: ...
+
+    def rest(self) -> list[Piece | ToolCall | Arguments]: ...
+
+
+class Calling:
+    """Takes the calls of some tools out of a text."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools.names
+        self._most = tools.most
         self._held = ""
         self._logprobs: list[TokenLogprob] = []
         self._begun = False  # whether anything but spaces has been written
         self.made = 0
 
-    def feed(self, piece: Piece) -> list[Piece | ToolCall]:
+    @property
+    def enough(self) -> bool:
+        return self._most is not None and self.made >= self._most
+
+    def feed(self, piece: Piece) -> list[Piece | ToolCall | Arguments]:
         """What may be sent now that this piece has come."""
         if not self._tools:
             return [piece]
@@ -50,9 +90,11 @@ class Calling:
         self._logprobs += piece.logprobs or ()
         return list(self._ready())
 
-    def rest(self) -> list[Piece | ToolCall]:
+    def rest(self) -> list[Piece | ToolCall | Arguments]:
         """What was held back, at the end."""
-        if not self._begun and (calls := self._bare(self._held)):
+        if self.enough:
+            return []
+        if not self._begun and (calls := self._bare(self._held)[: self._most]):
             self.made += len(calls)
             return list(calls)
         if self.made and not self._held.strip():
@@ -77,6 +119,8 @@ class Calling:
             self._begun = True
             self.made += 1
             yield call
+            if self.enough:
+                return
         yield from self._text(self._end_of_text(len(self._held) - overlap(self._held, _OPEN)))
 
     def _end_of_text(self, end: int) -> int:

@@ -11,33 +11,30 @@ them; what the model writes is its message's content, but for calls of these too
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from lightship_runtime.generation.completions import check_logprobs
 from lightship_runtime.generation.engine import GenerationEngine
-from lightship_runtime.generation.forms import Asked, Form, Identity, stops, usage
-from lightship_runtime.generation.request import Finish, GenerationRequest, Piece, TokenLogprob, Tokens, ToolCall
+from lightship_runtime.generation.forms import Asked, Counts, Form, Identity, Text, several, usage
+from lightship_runtime.generation.offering import Offer, Tool, offered
+from lightship_runtime.generation.request import (
+    Arguments,
+    Finish,
+    GenerationRequest,
+    Piece,
+    TokenLogprob,
+    Tokens,
+    ToolCall,
+)
 from lightship_runtime.generation.sampling import Ignored, Sampling, ServiceTier
 from lightship_runtime.payload.call import Call, RequestError
 from lightship_runtime.payload.openai_bodies import check_model, neutral, read, unsupported
 
 _MOST_MESSAGES = 10_000
 _MOST_TOOLS = 128  # as OpenAI's
-
-
-class _Function(msgspec.Struct, forbid_unknown_fields=True):
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class _Tool(msgspec.Struct, forbid_unknown_fields=True):
-    type: Literal["function"]
-    function: _Function
 
 
 class _Called(msgspec.Struct):
@@ -76,7 +73,7 @@ class _Body(Sampling, kw_only=True):
     max_completion_tokens: Tokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
-    tools: Annotated[list[_Tool], msgspec.Meta(max_length=_MOST_TOOLS)] | None = None
+    tools: Annotated[list[Tool], msgspec.Meta(max_length=_MOST_TOOLS)] | None = None
     tool_choice: Any = None
     response_format: _Format | None = None
     modalities: list[str] | None = None
@@ -84,14 +81,16 @@ class _Body(Sampling, kw_only=True):
     functions: Any = None
     function_call: Any = None
     web_search_options: Any = None
-    # These change nothing of the answer.
+    moderation: Any = None
     parallel_tool_calls: bool | None = None
+    # These change nothing of the answer.
     prediction: Ignored = None
     metadata: dict[str, Any] | None = None
     store: bool | None = None
     service_tier: ServiceTier | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    prompt_cache_options: Ignored = None
     prompt_cache_retention: str | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
@@ -103,28 +102,34 @@ def parse_chat(call: Call, engine: GenerationEngine, identity: Identity) -> Aske
     check_model(body.model, identity.name)
     if not engine.chats:
         raise RequestError("This model has no chat template. Use /v1/completions.", param="messages")
-    body.check()
+    body.check(engine)
     _check(body, engine)
-    form = body.response_format
+    offer = offered(body.tools or (), body.tool_choice, body.parallel_tool_calls, engine)
     request = GenerationRequest(
         messages=tuple(_message(one, number) for number, one in enumerate(body.messages)),
-        tools=_tools(body, engine),
+        tools=offer.tools,
         max_tokens=body.max_completion_tokens or body.max_tokens,
-        temperature=body.temperature,
-        top_p=body.top_p,
-        top_k=body.top_k,
-        repetition_penalty=body.repetition_penalty,
-        stop=stops(body.stop),
-        seed=body.seed,
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-        response_format=form.type if form else "text",
-        schema=form.json_schema.schema if form and form.json_schema else None,
+        **_format(body, offer),
+        **body.sampling(),
     )
-    return Asked(request, bool(body.stream), Chat(identity, counted=body.usage))
+    choices = body.n or 1
+    form = Chat(identity, choices, counted=body.usage)
+    return Asked(several(request, choices), bool(body.stream), form, choices, offer.reading)
+
+
+def _format(body: _Body, offer: Offer) -> dict[str, Any]:
+    """What the text is kept to: the call of a tool that has to be, else what is asked for."""
+    if offer.schema is not None:
+        return {"response_format": "json_schema", "schema": offer.schema}
+    form = body.response_format
+    if form is None:
+        return {}
+    return {"response_format": form.type, "schema": form.json_schema.schema if form.json_schema else None}
 
 
 def _check(body: _Body, engine: GenerationEngine) -> None:
-    for name in ("audio", "functions", "web_search_options"):
+    for name in ("audio", "functions", "web_search_options", "moderation"):
         if not neutral(getattr(body, name)):
             raise unsupported(name, "This server does not have it.")
     if not neutral(body.function_call, "none"):
@@ -146,20 +151,6 @@ def _check(body: _Body, engine: GenerationEngine) -> None:
             param="response_format.json_schema.schema",
             code="missing_required_parameter",
         )
-
-
-def _tools(body: _Body, engine: GenerationEngine) -> tuple[Mapping[str, Any], ...]:
-    if not neutral(body.tool_choice, "none", "auto"):
-        raise unsupported("tool_choice", "The model chooses: auto or none.")
-    if not body.tools or body.tool_choice == "none":
-        return ()
-    if not engine.tools:
-        raise unsupported("tools", "This model's chat template has no place for them.")
-    tools = [msgspec.to_builtins(tool) for tool in body.tools]
-    return tuple(
-        {**tool, "function": {name: value for name, value in tool["function"].items() if value is not None}}
-        for tool in tools
-    )
 
 
 def _message(message: _Message, number: int) -> dict[str, Any]:
@@ -210,7 +201,7 @@ class Chat(Form):
 
     prompt = "messages"
 
-    def __init__(self, identity: Identity, *, counted: bool) -> None:
+    def __init__(self, identity: Identity, choices: int, *, counted: bool) -> None:
         self._head = {
             "id": f"chatcmpl-{identity.number}",
             "object": "chat.completion",
@@ -220,43 +211,48 @@ class Chat(Form):
         self._chunk = {**self._head, "object": "chat.completion.chunk"}
         self._counted = counted
         self._number = identity.number
-        self._called = 0
+        self._called = [0] * choices
 
-    def first(self) -> Iterator[bytes]:
-        yield self._part({"role": "assistant", "content": "", "refusal": None}, None, None)
+    def first(self, index: int) -> Iterator[bytes]:
+        yield self._part(index, {"role": "assistant", "content": "", "refusal": None}, None, None)
 
-    def piece(self, piece: Piece) -> bytes:
-        return self._part({"content": piece.text}, _logprobs([piece]), None)
+    def piece(self, index: int, piece: Piece) -> bytes:
+        return self._part(index, {"content": piece.text}, _logprobs([piece]), None)
 
-    def last(self, finish: Finish) -> Iterator[bytes]:
-        yield self._part({}, None, finish.reason)
+    def last(self, index: int, finish: Finish) -> Iterator[bytes]:
+        yield self._part(index, {}, None, finish.reason)
+
+    def end(self, counts: Counts) -> Iterator[bytes]:
         if self._counted:
-            yield msgspec.json.encode({**self._chunk, "choices": [], "usage": usage(finish)})
+            yield msgspec.json.encode({**self._chunk, "choices": [], "usage": usage(counts)})
 
-    def call(self, call: ToolCall) -> bytes:
-        return self._part({"tool_calls": [{"index": self._called, **self._written(call)}]}, None, None)
+    def call(self, index: int, call: ToolCall | Arguments) -> bytes:
+        """Which one it is stands in every part, its id and its name in the first one only."""
+        if isinstance(call, ToolCall):
+            delta = {"index": self._called[index], **self._written(index, call)}
+        else:
+            delta = {"index": self._called[index] - 1, "function": {"arguments": call.text}}
+        return self._part(index, {"tool_calls": [delta]}, None, None)
 
-    def whole(self, pieces: list[Piece], finish: Finish, calls: list[ToolCall]) -> bytes:
-        text = "".join(piece.text for piece in pieces)
-        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
-        if calls:
-            message["content"] = text or None
-            message["tool_calls"] = [self._written(call) for call in calls]
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": _logprobs(pieces),
-            "finish_reason": finish.reason,
-        }
-        return msgspec.json.encode({**self._head, "choices": [choice], "usage": usage(finish)})
+    def whole(self, texts: Sequence[Text], counts: Counts) -> bytes:
+        choices = []
+        for index, text in enumerate(texts):
+            said = "".join(piece.text for piece in text.pieces)
+            message: dict[str, Any] = {"role": "assistant", "content": said, "refusal": None}
+            if text.calls:
+                message["content"] = said or None
+                message["tool_calls"] = [self._written(index, call) for call in text.calls]
+            logprobs, reason = _logprobs(text.pieces), text.finish.reason
+            choices.append({"index": index, "message": message, "logprobs": logprobs, "finish_reason": reason})
+        return msgspec.json.encode({**self._head, "choices": choices, "usage": usage(counts)})
 
-    def _written(self, call: ToolCall) -> dict[str, Any]:
-        number = f"call_{self._number[:20]}{self._called:04d}"
-        self._called += 1
+    def _written(self, index: int, call: ToolCall) -> dict[str, Any]:
+        number = f"call_{self._number[:20]}{index:02d}{self._called[index]:04d}"
+        self._called[index] += 1
         return {"id": number, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
-    def _part(self, delta: dict[str, Any], logprobs: dict[str, Any] | None, reason: str | None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+    def _part(self, index: int, delta: dict[str, Any], logprobs: dict[str, Any] | None, reason: str | None) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
         part: dict[str, Any] = {**self._chunk, "choices": [choice]}
         if self._counted:
             part["usage"] = None

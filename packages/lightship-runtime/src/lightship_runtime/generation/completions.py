@@ -4,20 +4,21 @@
     {"id": "cmpl-...", "object": "text_completion", "created": 1700000000, "model": "...",
      "choices": [{"index": 0, "text": "...", "logprobs": null, "finish_reason": "length"}], "usage": {...}}
 
-One prompt for each request, a text. `echo` puts the prompt before the answer.
+Prompts are texts. Several prompts, and several texts for each (`n`), are that many choices: those of each prompt in
+turn. `echo` puts the prompt before the answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import msgspec
 
 from lightship_runtime.generation.engine import GenerationEngine
-from lightship_runtime.generation.forms import Asked, Form, Identity, stops, usage
-from lightship_runtime.generation.request import Finish, GenerationRequest, Piece, ToolCall
-from lightship_runtime.generation.sampling import Sampling
+from lightship_runtime.generation.forms import Asked, Counts, Form, Identity, Text, several, usage
+from lightship_runtime.generation.request import Finish, GenerationRequest, Piece
+from lightship_runtime.generation.sampling import MOST_TEXTS, Sampling
 from lightship_runtime.payload.call import Call, RequestError
 from lightship_runtime.payload.openai_bodies import check_model, neutral, read, unsupported
 
@@ -36,28 +37,32 @@ def parse_completions(call: Call, engine: GenerationEngine, identity: Identity) 
     """What a body asks for. Raises RequestError."""
     body = read(call.body, _Body)
     check_model(body.model, identity.name)
-    body.check()
-    if not neutral(body.best_of, 1):
-        raise unsupported("best_of", "One answer is made for each request.")
+    body.check(engine)
+    choices = body.n or 1
+    if not neutral(body.best_of, choices):
+        raise unsupported("best_of", "All texts that are written are given: leave it out, or make it n.")
     if not neutral(body.suffix):
         raise unsupported("suffix", "Text is only written behind a prompt.")
     if body.logprobs is not None:
         check_logprobs("logprobs", body.logprobs, engine)
         if body.echo:
             raise unsupported("echo", "The prompt's tokens have no log probabilities here.")
-    prompt = _prompt(body.prompt)
-    request = GenerationRequest(
-        prompt=prompt,
-        max_tokens=body.max_tokens or DEFAULT_TOKENS,
-        temperature=body.temperature,
-        top_p=body.top_p,
-        top_k=body.top_k,
-        repetition_penalty=body.repetition_penalty,
-        stop=stops(body.stop),
-        seed=body.seed,
-        logprobs=body.logprobs,
-    )
-    return Asked(request, bool(body.stream), Completion(identity, prompt if body.echo else "", counted=body.usage))
+    prompts = _prompts(body.prompt, choices)
+    requests = [
+        one
+        for prompt in prompts
+        for one in several(
+            GenerationRequest(
+                prompt=prompt,
+                max_tokens=body.max_tokens or DEFAULT_TOKENS,
+                logprobs=body.logprobs,
+                **body.sampling(),
+            ),
+            choices,
+        )
+    ]
+    before = [prompt if body.echo else "" for prompt in prompts for _ in range(choices)]
+    return Asked(tuple(requests), bool(body.stream), Completion(identity, before, counted=body.usage), choices)
 
 
 def check_logprobs(param: str, wanted: int, engine: GenerationEngine) -> None:
@@ -69,22 +74,23 @@ def check_logprobs(param: str, wanted: int, engine: GenerationEngine) -> None:
         raise unsupported(param, f"This model's engine gives at most {most} for each token.")
 
 
-def _prompt(given: str | list[Any]) -> str:
-    if isinstance(given, list) and len(given) == 1:
-        given = given[0]
-    if isinstance(given, str):
-        return given
-    if isinstance(given, list) and all(isinstance(one, str) for one in given) and given:
+def _prompts(given: str | list[Any], choices: int) -> list[str]:
+    prompts = given if isinstance(given, list) else [given]
+    if not prompts or not all(isinstance(one, str) for one in prompts):
+        raise RequestError("Invalid 'prompt': send texts, not tokens.", param="prompt", code="invalid_value")
+    if len(prompts) * choices > MOST_TEXTS:
         raise RequestError(
-            "Invalid 'prompt': one prompt for each request.", param="prompt", code="unsupported_parameter"
+            f"Invalid 'prompt': {len(prompts)} prompts with {choices} texts each are more than {MOST_TEXTS} texts.",
+            param="prompt",
+            code="invalid_value",
         )
-    raise RequestError("Invalid 'prompt': send a text, not tokens.", param="prompt", code="invalid_value")
+    return prompts
 
 
 class Completion(Form):
-    """Writes completions. `before` is put before the text; `counted` says whether usage ends the parts."""
+    """Writes completions. `before` is put before each text; `counted` says whether usage ends the parts."""
 
-    def __init__(self, identity: Identity, before: str, *, counted: bool) -> None:
+    def __init__(self, identity: Identity, before: Sequence[str], *, counted: bool) -> None:
         self._head = {
             "id": f"cmpl-{identity.number}",
             "object": "text_completion",
@@ -93,45 +99,49 @@ class Completion(Form):
         }
         self._before = before
         self._counted = counted
-        self._offset = 0
+        self._offsets = [0] * len(before)
 
-    def first(self) -> Iterator[bytes]:
-        if self._before:
-            yield self._part(self._before, None, None)
+    def first(self, index: int) -> Iterator[bytes]:
+        if self._before[index]:
+            yield self._part(index, self._before[index], None, None)
 
-    def piece(self, piece: Piece) -> bytes:
-        return self._part(piece.text, self._logprobs([piece]), None)
+    def piece(self, index: int, piece: Piece) -> bytes:
+        return self._part(index, piece.text, self._logprobs(index, [piece]), None)
 
-    def last(self, finish: Finish) -> Iterator[bytes]:
-        yield self._part("", None, finish.reason)
+    def last(self, index: int, finish: Finish) -> Iterator[bytes]:
+        yield self._part(index, "", None, finish.reason)
+
+    def end(self, counts: Counts) -> Iterator[bytes]:
         if self._counted:
-            yield msgspec.json.encode({**self._head, "choices": [], "usage": usage(finish)})
+            yield msgspec.json.encode({**self._head, "choices": [], "usage": usage(counts)})
 
-    def whole(self, pieces: list[Piece], finish: Finish, calls: list[ToolCall]) -> bytes:
-        text = self._before + "".join(piece.text for piece in pieces)
-        choice = {
-            "index": 0,
-            "text": text,
-            "logprobs": self._logprobs(pieces),
-            "finish_reason": finish.reason,
-        }
-        return msgspec.json.encode({**self._head, "choices": [choice], "usage": usage(finish)})
+    def whole(self, texts: Sequence[Text], counts: Counts) -> bytes:
+        choices = [
+            {
+                "index": index,
+                "text": self._before[index] + "".join(piece.text for piece in text.pieces),
+                "logprobs": self._logprobs(index, text.pieces),
+                "finish_reason": text.finish.reason,
+            }
+            for index, text in enumerate(texts)
+        ]
+        return msgspec.json.encode({**self._head, "choices": choices, "usage": usage(counts)})
 
-    def _part(self, text: str, logprobs: dict[str, Any] | None, reason: str | None) -> bytes:
-        choice = {"index": 0, "text": text, "logprobs": logprobs, "finish_reason": reason}
+    def _part(self, index: int, text: str, logprobs: dict[str, Any] | None, reason: str | None) -> bytes:
+        choice = {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
         part = {**self._head, "choices": [choice]}
         if self._counted:
             part["usage"] = None
         return msgspec.json.encode(part)
 
-    def _logprobs(self, pieces: list[Piece]) -> dict[str, Any] | None:
+    def _logprobs(self, index: int, pieces: list[Piece]) -> dict[str, Any] | None:
         found = [one for piece in pieces for one in piece.logprobs or ()]
         if not found:
             return None
         offsets = []
         for one in found:
-            offsets.append(self._offset)
-            self._offset += len(one.token)
+            offsets.append(self._offsets[index])
+            self._offsets[index] += len(one.token)
         return {
             "tokens": [one.token for one in found],
             "token_logprobs": [one.logprob for one in found],

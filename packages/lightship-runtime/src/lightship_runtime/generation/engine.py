@@ -38,6 +38,7 @@ class GenerationEngine(Engine):
         tools: Whether that template has a place for tools.
         most_logprobs: The most alternatives per token that it can give with log probabilities; None where none.
         response_formats: Forms of answers that it can keep to, beside "text".
+        heeds: Members of a request that not every engine heeds: presence_penalty, frequency_penalty, logit_bias.
     """
 
     generates: ClassVar[bool] = True
@@ -47,6 +48,7 @@ class GenerationEngine(Engine):
     tools: bool = False
     most_logprobs: int | None = None
     response_formats: frozenset[str] = frozenset()
+    heeds: frozenset[str] = frozenset()
 
     @abstractmethod
     def prompt_tokens(self, request: GenerationRequest) -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
 
+from lightship_runtime.generation.calling import NO_TOOLS, Tools
 from lightship_runtime.generation.engine import GenerationEngine
-from lightship_runtime.generation.request import Finish, GenerationRequest, Piece, ToolCall
+from lightship_runtime.generation.request import Arguments, Finish, GenerationRequest, Piece, ToolCall
 from lightship_runtime.payload.call import RequestError
 
 STOPS = 16  # texts; OpenAI takes 4
@@ -34,8 +35,17 @@ class Identity:
     created: int
 
 
+@dataclass(frozen=True)
+class Text:
+    """One text that has been written: what there is of it, calls of tools with all their arguments, and its end."""
+
+    pieces: list[Piece]
+    calls: list[ToolCall]
+    finish: Finish
+
+
 class Form(ABC):
-    """How one answer is written, whole or in parts, as JSON.
+    """How an answer is written, whole or in parts, as JSON. Its texts are numbered, from 0.
 
     Attributes:
         prompt: The member of the body that holds the prompt, for errors about it.
@@ -43,34 +53,57 @@ class Form(ABC):
 
     prompt: str = "prompt"
 
-    def first(self) -> Iterator[bytes]:
-        """Parts that go before the first piece."""
+    def first(self, index: int) -> Iterator[bytes]:
+        """Parts that go before the first piece of a text."""
+        del index
         return iter(())
 
     @abstractmethod
-    def piece(self, piece: Piece) -> bytes:
+    def piece(self, index: int, piece: Piece) -> bytes:
         """One part."""
 
-    def call(self, call: ToolCall) -> bytes:
-        """One part that calls a tool: only for forms that take tools."""
+    def call(self, index: int, call: ToolCall | Arguments) -> bytes:
+        """One part that calls a tool, or goes on with the call: only for forms that take tools."""
         raise NotImplementedError
 
     @abstractmethod
-    def last(self, finish: Finish) -> Iterator[bytes]:
-        """Parts that go behind the last piece."""
+    def last(self, index: int, finish: Finish) -> Iterator[bytes]:
+        """Parts that go behind the last piece of a text."""
+
+    def end(self, counts: Counts) -> Iterator[bytes]:
+        """Parts that go behind all texts."""
+        del counts
+        return iter(())
 
     @abstractmethod
-    def whole(self, pieces: list[Piece], finish: Finish, calls: list[ToolCall]) -> bytes:
-        """All in one; `calls` only in forms that take tools."""
+    def whole(self, texts: Sequence[Text], counts: Counts) -> bytes:
+        """All in one."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a body asks for, and how it is answered."""
+    """What a body asks for, and how it is answered.
 
-    request: GenerationRequest
+    Attributes:
+        requests: One for each text. They are those of each prompt in turn, `choices` for each.
+        streamed: Whether the answer shall come in parts.
+        form: Of the answer.
+        choices: Texts for each prompt.
+        tools: What is to be made of calls that the model writes.
+    """
+
+    requests: tuple[GenerationRequest, ...]
     streamed: bool
     form: Form
+    choices: int = 1
+    tools: Tools = NO_TOOLS
+
+
+def several(request: GenerationRequest, choices: int) -> tuple[GenerationRequest, ...]:
+    """A request for each of several texts; each has a seed of its own, so that they differ and can be had again."""
+    if request.seed is None:
+        return (request,) * choices
+    return tuple(msgspec.structs.replace(request, seed=request.seed + number) for number in range(choices))
 
 
 def stops(given: str | list[str] | None) -> tuple[str, ...]:
@@ -80,12 +113,20 @@ def stops(given: str | list[str] | None) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def usage(finish: Finish) -> dict[str, int]:
+@dataclass(frozen=True)
+class Counts:
+    """Tokens: of the prompts, each counted once, and of all texts."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def usage(counts: Counts | Finish) -> dict[str, int]:
     """The counts of tokens, in OpenAI's words."""
     return {
-        "prompt_tokens": finish.prompt_tokens,
-        "completion_tokens": finish.completion_tokens,
-        "total_tokens": finish.prompt_tokens + finish.completion_tokens,
+        "prompt_tokens": counts.prompt_tokens,
+        "completion_tokens": counts.completion_tokens,
+        "total_tokens": counts.prompt_tokens + counts.completion_tokens,
     }
 
 

@@ -10,14 +10,14 @@ In parts each is {"text": "..."}; the last one has the rest as well. Instead of 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from lightship_runtime.generation.engine import DEFAULT_TOKENS, GenerationEngine
-from lightship_runtime.generation.forms import Asked, Form, Identity, Stop, Stops, stops, usage
+from lightship_runtime.generation.forms import Asked, Counts, Form, Identity, Stop, Stops, Text, stops, usage
 from lightship_runtime.generation.request import (
     Finish,
     GenerationRequest,
@@ -27,7 +27,6 @@ from lightship_runtime.generation.request import (
     Share,
     Temperature,
     Tokens,
-    ToolCall,
     TopK,
 )
 from lightship_runtime.payload.call import Call, RequestError
@@ -71,7 +70,7 @@ def parse_plain(call: Call, engine: GenerationEngine, identity: Identity) -> Ask
         stop=stops(body.stop),
         seed=body.seed,
     )
-    return Asked(request, bool(body.stream), Plain("messages" if body.messages else "prompt"))
+    return Asked((request,), bool(body.stream), Plain("messages" if body.messages else "prompt"))
 
 
 def _queried(query: str) -> _Body:
@@ -107,12 +106,15 @@ class Plain(Form):
     def __init__(self, prompt: str) -> None:
         self.prompt = prompt
 
-    def piece(self, piece: Piece) -> bytes:
+    def piece(self, index: int, piece: Piece) -> bytes:
         return msgspec.json.encode({"text": piece.text})
 
-    def last(self, finish: Finish) -> Iterator[bytes]:
-        yield self.whole([], finish, [])
+    def last(self, index: int, finish: Finish) -> Iterator[bytes]:
+        yield self._ended("", finish, finish)
 
-    def whole(self, pieces: list[Piece], finish: Finish, calls: list[ToolCall]) -> bytes:
-        text = "".join(piece.text for piece in pieces)
-        return msgspec.json.encode({"text": text, "finish_reason": finish.reason, "usage": usage(finish)})
+    def whole(self, texts: Sequence[Text], counts: Counts) -> bytes:
+        (text,) = texts
+        return self._ended("".join(piece.text for piece in text.pieces), text.finish, counts)
+
+    def _ended(self, text: str, finish: Finish, counts: Counts | Finish) -> bytes:
+        return msgspec.json.encode({"text": text, "finish_reason": finish.reason, "usage": usage(counts)})

@@ -29,6 +29,9 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
         top_p: None for the model's own setting.
         top_k: None for the model's own setting.
         repetition_penalty: None for the model's own setting.
+        presence_penalty: As OpenAI's; None for none. Only for engines that say they heed it, as the next two.
+        frequency_penalty: Likewise.
+        logit_bias: What to add to the scores of tokens, by their number in the model's vocabulary.
         stop: Texts before which the answer ends. The server sees to them; an engine may end earlier for them.
         seed: Equal seeds give equal texts, where the engine can.
         logprobs: How many alternatives to give with each token's log probability; None for no probabilities.
@@ -44,6 +47,9 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     top_p: Share | None = None
     top_k: TopK | None = None
     repetition_penalty: Penalty | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Mapping[int, float] | None = None
     stop: tuple[str, ...] = ()
     seed: Seed | None = None
     logprobs: int | None = None
@@ -78,6 +84,12 @@ class ToolCall(msgspec.Struct, frozen=True):
 
     name: str
     arguments: str
+
+
+class Arguments(msgspec.Struct, frozen=True):
+    """Some more of the arguments of the call before it."""
+
+    text: str
 
 
 class Finish(msgspec.Struct, frozen=True):

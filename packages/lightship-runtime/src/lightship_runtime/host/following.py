@@ -25,8 +25,10 @@ class Stream:
         outcome: Filled in by them.
         began: When work on it began, by the performance counter.
         said: When something was last said of it.
+        stalled: Whether its client takes nothing now.
+        cancelled: Whether nobody waits for it any more.
         followed: Whether `Following` has it, and nobody else asks for its parts.
-        held: Whether its client does not take what it has.
+        held: Whether it was left as it is because it is `stalled`.
         ended: Whether there is nothing more to say.
     """
 
@@ -34,8 +36,10 @@ class Stream:
     protocol: Protocol
     parts: Generator[bytes, None, None]
     outcome: Outcome
-    began: float
-    said: float
+    began: float = field(default=0.0)
+    said: float = field(default=0.0)
+    stalled: bool = field(default=False)
+    cancelled: bool = field(default=False)
     followed: bool = field(default=False)
     held: bool = field(default=False)
     ended: bool = field(default=False)

@@ -224,8 +224,16 @@ def _abilities(engine: Engine) -> Abilities:
     embeds = gives_vectors(engine.signature) is not None
     if not isinstance(engine, GenerationEngine):
         return Abilities(embeds=embeds)
-    formats = tuple(sorted(engine.response_formats))
-    return Abilities(True, embeds, engine.context, engine.chats, engine.tools, formats, engine.most_logprobs)
+    return Abilities(
+        generates=True,
+        embeds=embeds,
+        context=engine.context,
+        chats=engine.chats,
+        tools=engine.tools,
+        response_formats=tuple(sorted(engine.response_formats)),
+        most_logprobs=engine.most_logprobs,
+        heeds=tuple(sorted(engine.heeds)),
+    )
 
 
 def _signature(engine: Engine) -> bytes:

@@ -15,11 +15,24 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from lightship_runtime.frames import Cancel, Done, Flow, Frames, Measure, Measured, Part, Work, frame, work_decoder
+from lightship_runtime.frames import (
+    Cancel,
+    Done,
+    Flow,
+    Frames,
+    Left,
+    Measure,
+    Measured,
+    More,
+    Part,
+    Work,
+    frame,
+    work_decoder,
+)
 from lightship_runtime.host.answering import Answering
 from lightship_runtime.host.following import Following, Stream
 from lightship_runtime.payload import RequestError, write_error
-from lightship_runtime.payload.call import FAILURES, Outcome
+from lightship_runtime.payload.call import FAILURES, Outcome, Places
 
 _READ = 1 << 18  # bytes
 _STILL = 0.1  # seconds after which whoever listens is told that the work goes on, where there is nothing to send
@@ -34,10 +47,7 @@ class Worker:
         self._readable = select.poll()
         self._readable.register(link, select.POLLIN)
         self._sending = threading.Lock()
-        # These three change only within `_changed`; a stream is None until its work has begun.
-        self._streaming: dict[int, Stream | None] = {}
-        self._cancelled: set[int] = set()
-        self._held: set[int] = set()  # whose clients do not take what they have
+        self._streaming: dict[int, Stream] = {}  # changes only within `_changed`
         self._changed = threading.Condition()
         threads = slots if slots > 1 or streams else 0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict") if threads else None
@@ -50,7 +60,7 @@ class Worker:
         while data := self._read():
             for content in frames.feed(data):
                 message = work_decoder.decode(content)
-                if isinstance(message, Cancel | Flow):
+                if isinstance(message, Cancel | Flow | More):
                     self._steer(message)
                 elif isinstance(message, Measure):
                     assert self._measuring is not None  # only texts are measured, and they are streams
@@ -60,36 +70,42 @@ class Worker:
                 else:
                     if message.stream:
                         with self._changed:
-                            self._streaming[message.number] = None
+                            self._streaming[message.number] = self._opened(message)
                     self._pool.submit(self._answer, message)
         self._following.close()
         for pool in (self._pool, self._measuring):
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _steer(self, message: Cancel | Flow) -> None:
+    def _opened(self, work: Work) -> Stream:
+        """A stream on which nothing has been done."""
+        call = work.calls[0]
+        places = Places(lambda left, back: self._send(Left(work.number, left, back)))
+        outcome = Outcome(places, follows=True)
+        return Stream(work.number, call.protocol, self._answering.stream(call, outcome), outcome)
+
+    def _steer(self, message: Cancel | Flow | More) -> None:
         with self._changed:
-            if message.number not in self._streaming:
+            stream = self._streaming.get(message.number)
+            if stream is None:
                 return  # it has ended meanwhile
-            if isinstance(message, Cancel):
-                self._cancelled.add(message.number)
-            elif message.go:
-                self._held.discard(message.number)
+            if isinstance(message, More):
+                stream.outcome.places.grant(message.places)
+            elif isinstance(message, Cancel):
+                stream.cancelled = True
             else:
-                self._held.add(message.number)
+                stream.stalled = not message.go
             self._changed.notify_all()
-            stream = self._streaming[message.number]
-        if stream is not None and stream.followed:
+        if stream.followed:
             self._following.look(stream)
 
     def _may_go_on(self, stream: Stream, *, patient: bool) -> bool:
         """Whether somebody waits for a stream. Sets `held` where its client takes nothing, or waits if `patient`."""
-        number = stream.number
         with self._changed:
             if patient:
-                self._changed.wait_for(lambda: number not in self._held or number in self._cancelled)
-            stream.held = number in self._held and number not in self._cancelled
-            return number not in self._cancelled
+                self._changed.wait_for(lambda: stream.cancelled or not stream.stalled)
+            stream.held = stream.stalled and not stream.cancelled
+            return not stream.cancelled
 
     def _read(self) -> bytes:
         try:
@@ -110,7 +126,7 @@ class Worker:
             measured = Measured(message.number, 0, self._answering.failure(error))
         self._send(measured)
 
-    def _send(self, message: Done | Measured) -> None:
+    def _send(self, message: Done | Left | Measured) -> None:
         self._send_all(frame(message))
 
     def _send_all(self, content: bytes) -> None:
@@ -131,11 +147,9 @@ class Worker:
 
     def _stream(self, work: Work, began: float) -> None:
         """Send an answer in parts, as far as this thread is what it waits for."""
-        call = work.calls[0]
-        outcome = Outcome(follows=True)
-        stream = Stream(work.number, call.protocol, self._answering.stream(call, outcome), outcome, began, began)
         with self._changed:
-            self._streaming[work.number] = stream
+            stream = self._streaming[work.number]
+        stream.began = stream.said = began
         for content in self._said(stream, patient=True):
             self._send_all(content)
         if not stream.ended:
@@ -171,7 +185,5 @@ class Worker:
         stream.ended = True
         with self._changed:
             del self._streaming[stream.number]
-            for numbers in (self._cancelled, self._held):
-                numbers.discard(stream.number)
         seconds = time.perf_counter() - stream.began
         yield frame(Done(stream.number, [outcome.answer], seconds, seconds, 1, outcome.generated))

@@ -14,6 +14,7 @@ from lightship_runtime.pages.text_schemas import (
     messages,
     model_name,
     record,
+    sampling_of,
     token_count,
 )
 
@@ -49,6 +50,7 @@ _TOOL: Schema = {
     },
     "required": ["type", "function"],
 }
+_NAME: Schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 _TOOL_CALL: Schema = {
     "type": "object",
     "description": "A function that the model asks for.",
@@ -68,6 +70,17 @@ _TOOL_CALL: Schema = {
 }
 
 
+def _choice(forced: bool) -> Schema:
+    """The member `tool_choice`; `forced` where the engine can hold a text to a call."""
+    words = "Whether the model may call tools; none hides them from it."
+    if not forced:
+        return {"enum": ["auto", "none", None], "description": words}
+    named = record(
+        "The tool that it must call.", {"type": {"const": "function"}, "function": _NAME}, ("type", "function")
+    )
+    return {"anyOf": [{"enum": ["auto", "none", "required", None]}, named], "description": words}
+
+
 def chatting(settings: PageSettings) -> dict[str, Schema]:
     """The schemas of a model that chats, beside those of one that writes."""
     called: dict[str, Schema] = {}
@@ -79,7 +92,11 @@ def chatting(settings: PageSettings) -> dict[str, Schema]:
         called = {"tool_calls": {"type": "array", "items": ref("ToolCall"), "description": words}}
         given = {
             "tools": {"type": ["array", "null"], "items": ref("Tool"), "maxItems": 128},
-            "tool_choice": {"enum": ["auto", "none", None], "description": "none hides the tools from the model."},
+            "tool_choice": _choice("json_schema" in settings.response_formats),
+            "parallel_tool_calls": {
+                "type": ["boolean", "null"],
+                "description": "Whether there may be several calls in one message.",
+            },
         }
     if settings.response_formats:
         given["response_format"] = {
@@ -129,6 +146,7 @@ def chatting(settings: PageSettings) -> dict[str, Schema]:
                 ),
                 "max_tokens": token_count("The same by its old name."),
                 **SAMPLING,
+                **sampling_of(settings),
                 "stop": STOPS,
                 "stream": STREAM,
                 "stream_options": STREAM_OPTIONS,

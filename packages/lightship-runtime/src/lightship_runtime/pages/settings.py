@@ -29,6 +29,7 @@ class PageSettings:
         tools: Whether that has a place for tools.
         response_formats: Forms that it can keep its answers to.
         most_logprobs: Alternatives per token that it gives with log probabilities; None for none.
+        heeds: Members of requests that not every engine heeds.
         context: Tokens that prompt and answer may have together; None where unknown.
     """
 
@@ -49,4 +50,5 @@ class PageSettings:
     tools: bool = False
     response_formats: tuple[str, ...] = ()
     most_logprobs: int | None = None
+    heeds: tuple[str, ...] = ()
     context: int | None = None

@@ -44,6 +44,28 @@ SAMPLING: dict[str, Schema] = {
         "description": "Equal seeds give equal texts, where the engine can.",
     },
 }
+_TEXTS = 8  # in one answer
+_HEEDED: dict[str, Schema] = {
+    "presence_penalty": {
+        "type": ["number", "null"],
+        "minimum": -2,
+        "maximum": 2,
+        "description": "More than 0 makes tokens unlikely that are there already.",
+    },
+    "frequency_penalty": {
+        "type": ["number", "null"],
+        "minimum": -2,
+        "maximum": 2,
+        "description": "More than 0 makes tokens the less likely the more often they are there already.",
+    },
+    "logit_bias": {
+        "type": ["object", "null"],
+        "propertyNames": {"pattern": "^[0-9]{1,9}$"},
+        "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+        "maxProperties": 1024,
+        "description": "What to add to the scores of tokens, by their number in the model's vocabulary.",
+    },
+}
 _STOP: Schema = {"type": "string", "minLength": 1, "maxLength": 256}
 STOPS: Schema = {
     "anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": 16}, {"type": "null"}],
@@ -98,12 +120,13 @@ def writing(settings: PageSettings) -> dict[str, Schema]:
                 "prompt": {
                     "anyOf": [
                         {"type": "string"},
-                        {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1},
+                        {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": _TEXTS},
                     ],
-                    "description": "The text to go on from.",
+                    "description": "The text to go on from, or several; 8 texts in all.",
                 },
                 "max_tokens": token_count("The most tokens to write; 16 where nothing is said."),
                 **SAMPLING,
+                **sampling_of(settings),
                 "stop": STOPS,
                 "stream": STREAM,
                 "stream_options": STREAM_OPTIONS,
@@ -119,8 +142,13 @@ def writing(settings: PageSettings) -> dict[str, Schema]:
 def completion(kind: str, choice: dict[str, Schema]) -> Schema:
     """What a model has written, in OpenAI's form; `choice` are the members that hold it."""
     made = record(
-        "One answer.",
-        {"index": {"const": 0}, **choice, "logprobs": _LOGPROBS, "finish_reason": _REASON},
+        "One of the texts.",
+        {
+            "index": {"type": "integer", "minimum": 0, "maximum": _TEXTS - 1},
+            **choice,
+            "logprobs": _LOGPROBS,
+            "finish_reason": _REASON,
+        },
         ("index", *choice, "finish_reason"),
     )
     return record(
@@ -130,11 +158,22 @@ def completion(kind: str, choice: dict[str, Schema]) -> Schema:
             "object": {"const": kind},
             "created": {"type": "integer", "description": "Seconds since 1970."},
             "model": {"type": "string"},
-            "choices": {"type": "array", "items": made, "minItems": 1, "maxItems": 1},
+            "choices": {"type": "array", "items": made, "minItems": 1, "maxItems": _TEXTS},
             "usage": ref("Usage"),
         },
         ("id", "object", "created", "model", "choices", "usage"),
     )
+
+
+def sampling_of(settings: PageSettings) -> dict[str, Schema]:
+    """Members that only OpenAI's forms have, as far as the engine heeds them."""
+    many: Schema = {
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "maximum": _TEXTS,
+        "description": "How many texts to write.",
+    }
+    return {"n": many, **{name: schema for name, schema in _HEEDED.items() if name in settings.heeds}}
 
 
 def record(description: str, properties: dict[str, Any], required: tuple[str, ...]) -> Schema:

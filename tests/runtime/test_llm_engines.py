@@ -177,6 +177,15 @@ def test_greedy_text_of_transformers_is_the_librarys_own(folder: Path, prompt: s
         assert finish.reason == ("length" if len(direct) == 40 else "stop")
 
 
+def test_a_graph_with_the_scores_of_the_last_token_alone_writes_the_same(onnx: Path, folder: Path) -> None:
+    pruned = tiny.converted(folder, onnx.with_name("pruned"), "fp32", "prune_lm_head=true")
+    requests = [asked(prompt, 12) for prompt in PROMPTS[:4]]
+    with closing(opened(onnx, GENAI)) as whole, closing(opened(pruned, GENAI)) as engine:
+        together = [text for text, _, _ in in_threads(engine, requests)]
+        assert together == [written(whole, request)[0] for request in requests]
+        assert all(together)
+
+
 def test_genai_writes_what_the_reference_writes(onnx: Path, folder: Path) -> None:
     with closing(opened(onnx, GENAI)) as one, closing(opened(folder, REFERENCE)) as other:
         for prompt in PROMPTS:

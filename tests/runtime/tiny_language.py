@@ -51,9 +51,10 @@ def language_model(path: Path) -> Path:
     return path
 
 
-def converted(folder: Path, path: Path, precision: str = "fp32") -> Path:
+def converted(folder: Path, path: Path, precision: str = "fp32", *options: str) -> Path:
     """The same model for ONNX Runtime GenAI, by the library's own builder, without a network."""
     folders = ["-i", folder, "-o", path, "-c", path.with_name("builder-cache")]
+    folders += ["--extra_options", *options] if options else []
     subprocess.run(
         [sys.executable, "-m", "onnxruntime_genai.models.builder", "-p", precision, "-e", "cpu", *folders],
         check=True,

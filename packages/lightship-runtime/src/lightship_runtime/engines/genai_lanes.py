@@ -216,6 +216,36 @@ class BatchLane(Lane):
         self._requests.clear()
 
 
+def fits_engine(model: Any) -> bool:
+    """Whether an Engine can run the graph: tried with two tokens, which takes one step.
+
+    A graph that gives the scores of the last token alone it cannot run (0.18): the model builder makes such graphs
+    with `prune_lm_head`.
+    """
+    import numpy
+    import onnxruntime_genai as genai
+
+    engine = genai.Engine(model)
+    bounds = genai.RequestOptions()
+    bounds.set_max_session_tokens(4)
+    request = engine.create_request(options=bounds)
+    try:
+        options = genai.TurnOptions(request)
+        options.set_do_sample(False)
+        options.set_max_generated_tokens(1)
+        request.begin_turn(numpy.zeros(2, dtype=numpy.int32), options)
+        events = engine.create_event_buffer(_EVENTS)
+        failed = genai.EngineEventFlags.FAILED.value
+        while engine.has_pending_requests():
+            if any(event.flags.value & failed for event in engine.run(events)):
+                return False
+        return True
+    except RuntimeError:  # the library's own, whatever it is: a Generator may write all the same
+        return False
+    finally:
+        request.close()
+
+
 def grouped(jobs: Sequence[Job], most: int) -> list[list[Job]]:
     """Which jobs share a lane, at most so many.
 

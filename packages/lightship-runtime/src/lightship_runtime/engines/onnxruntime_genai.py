@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from lightship_runtime.engines.engine import ModelSource
-from lightship_runtime.engines.genai_lanes import BATCH, BatchLane, GeneratorLane, Job, Lane
+from lightship_runtime.engines.genai_lanes import BATCH, BatchLane, GeneratorLane, Job, Lane, fits_engine
 from lightship_runtime.engines.genai_thread import LaneThread
 from lightship_runtime.errors import IntegrityError, StartError
 from lightship_runtime.generation.bounds import fitting, tokens_to_write
@@ -65,7 +65,8 @@ class OnnxGenAiEngine(GenerationEngine):
         model = _part(told, "model")
         # Where positions are an input, those of a static batch have not been compared with those of single texts.
         positions = "position_ids" in _part(_part(model, "decoder"), "inputs")
-        self._together = 1 if positions or self._vocabulary < 1 else BATCH
+        alone = positions or self._vocabulary < 1 or not fits_engine(self._model)
+        self._together = 1 if alone else BATCH
         own = int(model.get("context_length", DEFAULT_CONTEXT))
         self.context = min(own, source.model.context or DEFAULT_CONTEXT)
         self.chats = self._template is not None

@@ -63,8 +63,9 @@ def _unpacked(folder: Path, name: str, target: Path) -> Path:
 
 def _build(source: Path, target: Path, precision: str, temporary: Path) -> None:
     """Run the model builder, whose modules have names that only a program of its own can have."""
-    # The scores of a prompt's last token are all that is asked for: with those of the others a text took 50 MB more.
-    options = ["hf_token=false", "prune_lm_head=true"]
+    # Without prune_lm_head, which would save the scores of all tokens but the last: the Engine, which writes several
+    # texts at once, fails on such graphs (0.18).
+    options = ["hf_token=false"]
     program = [sys.executable, "-s", "-m", "onnxruntime_genai.models.builder", "-i", str(source), "-o", str(target)]
     program += ["-p", precision, "-e", "cpu", "-c", str(temporary / "builder"), "--extra_options", *options]
     done = subprocess.run(program, capture_output=True, text=True, errors="replace", check=False)
@@ -81,8 +82,8 @@ def _written(folder: Path, request: Request) -> str:
     parts = list(engine.generate(request.first_text))
     if hasattr(engine, "close"):  # it has a thread, which must not outlive the library
         engine.close()
-    if not isinstance(parts[-1], Finish):
-        raise Refusal("the converted model did not end its text")
+    if not isinstance(end := parts[-1], Finish) or end.reason == "error":
+        raise Refusal("the engine fails when the converted model is asked for a text")
     return "".join(part.text for part in parts if isinstance(part, Piece))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -16,9 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from command import LIGHTSHIP, Outcome
-from tiny_llama import tiny_llama
+from tiny_llama import MIDDLE, tiny_llama
 
+from lightship.models import detect
+from lightship.plan import Quantization
+from lightship.plan.memory import converted_size
 from lightship.run.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
@@ -27,6 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.network]
 _TORCH = "torch==2.13.0\ntransformers==5.23.0\nonnxruntime-genai==0.18.0\n"
 _SETTINGS = '[model]\npath = "model"\nquantize = "{quantize}"\n'
 _CONTEXT, _TEXTS = 1024, 4  # tokens of each, and as many as llama.cpp has slots
+_ZSTD = b"\x28\xb5\x2f\xfd"
 _CLOSE = 0.25  # how far the estimate may be from what is measured
 
 
@@ -65,11 +72,24 @@ def test_a_folder_is_converted_once_and_proven(
     assert "torch" not in titles(built)
     again = lightship("build", tiny, "--locked", "--offline")
     assert "Converting" not in again.stderr
-    # More bits are another model, of which the old one's result says nothing.
-    (tiny / "lightship.toml").write_text(_SETTINGS.format(quantize="8bit"))
-    other = lightship("up", tiny, "--once", "--engine", "embedded", "--json")
-    assert other.status == 0, other.stderr
-    assert other.document["digest"] != proven["digest"]
+
+
+@pytest.mark.parametrize(("bits", "nodes"), [("4bit", 4), ("8bit", 8), ("none", None)])
+def test_the_converted_model_has_the_bits_that_the_settings_name(
+    bits: Quantization, nodes: int | None, tiny: Path, succeed: Callable[..., Any]
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    (tiny / "lightship.toml").write_text(_SETTINGS.format(quantize=bits))
+    proven = succeed("up", tiny, "--once", "--engine", "embedded")
+    assert proven["proven"] is True
+    assert proven["answer"]["usage"]["completion_tokens"] == 8
+    graph, size = converted_graph(proven)
+    parsed = onnx.load_from_string(graph).graph
+    found = {attribute.i for node in parsed.node for attribute in node.attribute if attribute.name == "bits"}
+    assert found == ({nodes} if nodes else set())
+    language = detect(tiny / "model").language
+    assert language is not None
+    assert abs(size / converted_size(language, bits) - 1) < 0.05
 
 
 def test_a_model_that_cannot_be_loaded_says_why(tiny: Path, lightship: Callable[..., Outcome]) -> None:
@@ -103,7 +123,7 @@ def test_the_chat_example_writes_within_its_estimate(
     assert proven["proven"] is True
     plan = {each["name"]: each for each in succeed("plan", folder)["decisions"]}
     assert plan["engine"]["value"] == engine
-    estimated = float(plan["memory"]["value"].split()[1]) * 1e6
+    estimated = estimate_of({"decisions": plan.values()})
     with running(folder, shared_cache) as (server, url):
         before = memory(server.pid)
 
@@ -133,6 +153,55 @@ def test_the_chat_example_writes_within_its_estimate(
     assert before <= peak
     print(f"{engine}: {peak / 1e6:.0f} MB measured, {estimated / 1e6:.0f} MB estimated")
     assert abs(peak / estimated - 1) < _CLOSE
+
+
+@pytest.mark.parametrize("bits", ["4bit", "8bit"])
+def test_weights_loaded_with_fewer_bits_are_within_their_estimate(
+    bits: str, tmp_path: Path, succeed: Callable[..., Any], shared_cache: Path
+) -> None:
+    need_cpu_wheel()
+    folder = tmp_path / "middle"
+    folder.mkdir()
+    model = tiny_llama(folder / "model", MIDDLE)
+    (folder / "requirements.txt").write_text("torch==2.13.0\ntransformers==5.23.0\n")
+    chosen = f'[model]\npath = "model"\nengine = "transformers-generation"\nquantize = "{bits}"\n'
+    (folder / "lightship.toml").write_text(f"{chosen}\n[serve]\nthreads = 1\ntimeout = 600\n")
+    proven = succeed("up", folder, "--once", "--engine", "embedded")
+    assert proven["proven"] is True
+    assert "bitsandbytes" in titles(proven)
+    estimated = estimate_of(succeed("plan", folder))
+    # It is an estimate of the bits: as the files have them the weights alone take more than is left of it.
+    whole = (model / "model.safetensors").stat().st_size
+    assert estimated < whole + 400e6
+    with running(folder, shared_cache) as (server, url):
+        body = {"prompt": "word and " * 100, "max_tokens": 100, "temperature": 0}
+        texts = [asked(f"{url}/generate", body) for _ in range(2)]
+        peak = memory(server.pid)
+    assert texts[0]["text"] == texts[1]["text"]
+    assert texts[0]["usage"]["total_tokens"] == 1000
+    print(f"{bits}: {peak / 1e6:.0f} MB measured, {estimated / 1e6:.0f} MB estimated")
+    assert abs(peak / estimated - 1) < _CLOSE
+
+
+def converted_graph(built: Mapping[str, Any]) -> tuple[bytes, int]:
+    """The graph in an image, and how many bytes its weights take."""
+    (layer,) = (each for each in built["layers"] if each["kind"] == "weights")
+    stored = Path(built["layout"], "blobs", *layer["digest"].split(":")).read_bytes()
+    if stored.startswith(_ZSTD):  # weights are stored as they are where a sample does not shrink
+        stored = zstandard.ZstdDecompressor().stream_reader(stored, read_across_frames=True).read()
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(stored)) as tar:
+        for member in tar:
+            content = tar.extractfile(member)
+            found[Path(member.name).name] = content.read() if content else b""
+    return found["model.onnx"], len(found["model.onnx.data"])
+
+
+def estimate_of(plan: Mapping[str, Any]) -> float:
+    """Bytes of memory, as a plan says it."""
+    decisions = {each["name"]: each["value"] for each in plan["decisions"]}
+    number, unit = decisions["memory"].split()[1:3]
+    return float(number) * {"MB": 1e6, "GB": 1e9}[unit]
 
 
 @contextmanager

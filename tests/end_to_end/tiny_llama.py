@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
-HIDDEN, INNER, LAYERS, HEADS, KV_HEADS, CONTEXT = 64, 128, 2, 4, 2, 256
 SPECIAL = ("<|start|>", "<|end|>")
 
 
-def tiny_llama(path: Path) -> Path:
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a Llama: `hidden` of a token, `inner` of a layer; `heads` of attention divide `hidden`."""
+
+    hidden: int
+    inner: int
+    layers: int
+    heads: int
+    kv_heads: int
+    context: int
+
+
+TINY = Shape(hidden=64, inner=128, layers=2, heads=4, kv_heads=2, context=256)
+# 94 million parameters: in single precision they take most of a server's memory.
+MIDDLE = Shape(hidden=1024, inner=2816, layers=8, heads=16, kv_heads=8, context=1024)
+
+
+def tiny_llama(path: Path, shape: Shape = TINY) -> Path:
     path.mkdir()
     vocabulary = [*SPECIAL, *_alphabet()]
     config = {
@@ -21,12 +38,12 @@ def tiny_llama(path: Path) -> Path:
         "model_type": "llama",
         "dtype": "float32",
         "vocab_size": len(vocabulary),
-        "hidden_size": HIDDEN,
-        "intermediate_size": INNER,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": KV_HEADS,
-        "max_position_embeddings": CONTEXT,
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.inner,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "max_position_embeddings": shape.context,
         "bos_token_id": 0,
         "eos_token_id": 1,
         "tie_word_embeddings": False,
@@ -52,7 +69,7 @@ def tiny_llama(path: Path) -> Path:
         {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": SPECIAL[0], "eos_token": SPECIAL[1]},
     )
     (path / "chat_template.jinja").write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
-    save_file(_weights(len(vocabulary)), path / "model.safetensors", {"format": "pt"})
+    save_file(_weights(len(vocabulary), shape), path / "model.safetensors", {"format": "pt"})
     return path
 
 
@@ -65,27 +82,28 @@ _SPECIAL_TOKEN = {
 }
 
 
-def _weights(vocabulary: int) -> dict[str, Any]:
+def _weights(vocabulary: int, shape: Shape) -> dict[str, Any]:
     numbers = np.random.default_rng(1)
+    hidden, inner = shape.hidden, shape.inner
 
     def matrix(rows: int, columns: int) -> Any:
         return numbers.normal(0, 0.3, (rows, columns)).astype(np.float32)
 
-    key = HIDDEN // HEADS * KV_HEADS
-    ones = np.ones(HIDDEN, np.float32)
-    weights = {"model.embed_tokens.weight": matrix(vocabulary, HIDDEN), "lm_head.weight": matrix(vocabulary, HIDDEN)}
+    key = hidden // shape.heads * shape.kv_heads
+    ones = np.ones(hidden, np.float32)
+    weights = {"model.embed_tokens.weight": matrix(vocabulary, hidden), "lm_head.weight": matrix(vocabulary, hidden)}
     # The two special tokens are the least likely, so that no text ends early.
     weights["lm_head.weight"][:2] = 0
-    for layer in range(LAYERS):
+    for layer in range(shape.layers):
         name = f"model.layers.{layer}."
         weights |= {
-            f"{name}self_attn.q_proj.weight": matrix(HIDDEN, HIDDEN),
-            f"{name}self_attn.k_proj.weight": matrix(key, HIDDEN),
-            f"{name}self_attn.v_proj.weight": matrix(key, HIDDEN),
-            f"{name}self_attn.o_proj.weight": matrix(HIDDEN, HIDDEN),
-            f"{name}mlp.gate_proj.weight": matrix(INNER, HIDDEN),
-            f"{name}mlp.up_proj.weight": matrix(INNER, HIDDEN),
-            f"{name}mlp.down_proj.weight": matrix(HIDDEN, INNER),
+            f"{name}self_attn.q_proj.weight": matrix(hidden, hidden),
+            f"{name}self_attn.k_proj.weight": matrix(key, hidden),
+            f"{name}self_attn.v_proj.weight": matrix(key, hidden),
+            f"{name}self_attn.o_proj.weight": matrix(hidden, hidden),
+            f"{name}mlp.gate_proj.weight": matrix(inner, hidden),
+            f"{name}mlp.up_proj.weight": matrix(inner, hidden),
+            f"{name}mlp.down_proj.weight": matrix(hidden, inner),
             f"{name}input_layernorm.weight": ones.copy(),
             f"{name}post_attention_layernorm.weight": ones.copy(),
         }

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from lightship.errors import ProjectError
 from lightship.models import Language
 from lightship.plan import FIRST_TEXT, Plan, make_plan
-from lightship.plan.memory import converted_size, estimate
+from lightship.plan.memory import converted_size, estimate, loaded_size
 from lightship.project import load_project
 from lightship.quantities import parse_size
 from lightship.serve_config import CONFIG_PATH, serve_config
@@ -186,16 +186,56 @@ def test_bits_are_the_settings_choice_where_it_is_converted(folder: Path) -> Non
         planned = plan(folder, model={"quantize": bits})
         assert planned.optimize.value is not None
         assert planned.optimize.value.quantize == bits
-    with pytest.raises(ProjectError, match="served by transformers-generation as it is"):
-        plan(folder, model={"quantize": "4bit", "engine": "transformers-generation"})
+
+
+@pytest.mark.parametrize("bits", ["4bit", "8bit"])
+def test_transformers_loads_with_fewer_bits_where_the_settings_say_so(folder: Path, bits: str) -> None:
+    asked = {"quantize": bits, "engine": "transformers-generation"}
+    planned = plan(folder, model=asked)
+    assert planned.optimize.value is None
+    assert served(planned).quantize == bits
+    assert {"accelerate", "bitsandbytes"} <= {name.partition(">")[0] for name in planned.server.value.requirements}
+    assert planned.accelerator.value == "cpu"
+    assert [file.path for file in planned.weights_files] == [
+        f"model/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json")
+    ]
+    # Named by the settings, on a GPU, or because nothing else knows the architecture: it is the same.
+    (folder / "requirements.txt").write_text("transformers\nnvidia-cublas-cu12==12.8.4.1\n")
+    assert served(plan(folder, model={"quantize": bits})).quantize == bits
+    (folder / "requirements.txt").unlink()
+    assert (
+        served(plan(changed(folder, architectures=["MambaForCausalLM"]), model={"quantize": bits})).quantize == bits
+    )
+
+
+@pytest.mark.parametrize("bits", ["auto", "none"])
+def test_transformers_takes_the_weights_as_they_are_otherwise(folder: Path, bits: str) -> None:
+    planned = plan(folder, model={"quantize": bits, "engine": "transformers-generation"})
+    assert served(planned).quantize is None
+    assert planned.server.value.requirements == ()
+
+
+def test_weights_that_are_quantised_are_not_quantised_again(folder: Path) -> None:
+    changed(folder, quantization_config={"quant_method": "awq"})
+    with pytest.raises(ProjectError, match=r"quantised already \(awq\)"):
+        plan(folder, model={"quantize": "4bit"})
 
 
 def test_the_size_of_converted_weights_is_known_beforehand() -> None:
     assert abs(converted_size(SMOL, "4bit") / 86_513_245 - 1) < 0.01
     assert converted_size(SMOL, "none") > 4 * SMOL.parameters
+    # With 8 bits the table of words is there twice, once in single precision.
+    assert abs(converted_size(SMOL, "8bit") / 266_773_760 - 1) < 0.01
     # A table of words that is no table of answers too stays in single precision.
     alone = Language("LlamaForCausalLM", 30, 3, 64, 64, 8192, 49152, 576, 134_515_008)
     assert converted_size(alone, "4bit") - converted_size(SMOL, "4bit") == int(49152 * 576 * (4 - 5 / 8))
+
+
+def test_the_size_of_weights_that_are_loaded_with_fewer_bits_is_known_beforehand() -> None:
+    # As bitsandbytes 0.50 has them in memory: the table in single precision, the layers with fewer bits.
+    assert abs(loaded_size(SMOL, "8bit", 538_090_408) / 219_555_072 - 1) < 0.01
+    assert abs(loaded_size(SMOL, "4bit", 538_090_408) / (166_470_912 + 106_168_320 // 64 * 4) - 1) < 0.01
+    assert loaded_size(SMOL, "4bit", 269_045_204) == loaded_size(SMOL, "4bit", 538_090_408) - 49152 * 576 * 2
 
 
 # how much memory
@@ -227,6 +267,17 @@ def test_what_does_not_fit_is_refused_with_ways_out_that_fit(folder: Path) -> No
         limited(model={"context": context + 1})
     with pytest.raises(ProjectError):
         limited(serve={"concurrency": slots + 1})
+
+
+def test_fewer_bits_are_a_way_out_where_transformers_serves(folder: Path) -> None:
+    # The folder claims sizes of which its small file has nothing: here it has as many bytes as it claims.
+    weights = {"w": np.zeros((4096, 32768), np.float16)}
+    save_file(weights, folder / "model" / "model.safetensors")
+    model = {"engine": "transformers-generation", "context": 512}
+    with pytest.raises(ProjectError) as caught:
+        plan(folder, model=model, target={"memory": "640MB"})
+    assert '[model] quantize = "4bit"' in str(caught.value.hint)
+    assert plan(folder, model={**model, "quantize": "4bit"}, target={"memory": "640MB"}).generation
 
 
 def test_what_fits_in_no_way_says_what_it_needs(folder: Path) -> None:

@@ -60,6 +60,7 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
             function without arguments.
         context: For language models: the tokens that prompt and answer may have together, at most the model's own;
             None lets the engine decide.
+        quantize: For transformers-generation: how many bits the weights are loaded with; None for those of the files.
         input_dtype: For TorchScript and safetensors files, which do not say it: the type of their input tensors.
         input_shape: For the same: the lengths of one instance's tensor, -1 where any will do; None where unknown.
     """
@@ -73,6 +74,7 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     task: str | None = None
     network: Annotated[str, msgspec.Meta(pattern=r"^[^:]+\.py:[A-Za-z_]\w*$", max_length=300)] | None = None
     context: Annotated[int, msgspec.Meta(ge=16, le=1 << 24)] | None = None
+    quantize: Literal["4bit", "8bit"] | None = None
     input_dtype: Datatype = "float32"
     input_shape: tuple[Annotated[int, msgspec.Meta(ge=-1, le=1 << 31)], ...] | None = None
 

@@ -68,6 +68,7 @@ def _model(plan: Plan, digest: str | None) -> ModelFile:
         task=(settings.task or plan.model.task) if engine == "transformers" else None,
         network=settings.network,
         context=plan.generation.context if plan.generation else None,
+        quantize=plan.generation.loaded_with if plan.generation else None,
         input_dtype=settings.input_dtype,
         input_shape=settings.input_shape,
     )

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import Any, ClassVar
 
 from lightship_runtime.engines.engine import Fork, ModelSource
+from lightship_runtime.engines.quantized import quantized, settle
 from lightship_runtime.engines.transformers import TransformersEngine, check_folder
 from lightship_runtime.errors import StartError
 from lightship_runtime.generation.bounds import fitting, tokens_to_write
@@ -61,6 +62,7 @@ class TransformersGenerationEngine(GenerationEngine):
                 trust_remote_code=trust,
                 use_safetensors=None if trust else True,
                 dtype="auto",
+                **quantized(source),
             )
         except OSError as error:
             raise StartError(
@@ -69,6 +71,7 @@ class TransformersGenerationEngine(GenerationEngine):
             ) from error
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model.to(self._device).eval().requires_grad_(requires_grad=False)
+        settle(source, self._model)
         self._template = folder_template(source.path)
         own = getattr(self._model.config, "max_position_embeddings", None) or DEFAULT_CONTEXT
         self.context = min(own, source.model.context or own)

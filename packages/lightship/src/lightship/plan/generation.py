@@ -5,13 +5,14 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from lightship.errors import ProjectError
 from lightship.models import Model
 from lightship.plan.accelerator import Accelerator
 from lightship.plan.decision import Decision
 from lightship.plan.memory import Memory, Quantization, estimate
-from lightship.project import Project
+from lightship.project import Project, Settings
 from lightship.quantities import human_size, parse_size
 from lightship_runtime.config import EngineName
 from lightship_runtime.golden import Golden
@@ -38,6 +39,7 @@ _CONVERTED = frozenset(
 # Those of GGUF files that transformers reads (modeling_gguf_pytorch_utils.py) and the model builder converts.
 _CONVERTED_GGUF = frozenset("llama mistral qwen2 qwen3 phi3 gemma2 gemma3 nemotron".split())
 _CONVERSION = ("converted once, when the image is built, in a sandbox without a network; then looked up",)
+_FEWER_BITS = 'quantize = "4bit" or "8bit" would load them with fewer bits, by bitsandbytes'
 # What a model that writes is asked before its image counts as built: the likeliest tokens, the same each time.
 FIRST_TEXT = Golden(
     request={"prompt": "Once upon a time", "max_tokens": 8, "temperature": 0},
@@ -54,7 +56,8 @@ class Generation:
     Attributes:
         context: Tokens that prompt and answer may have together.
         slots: Texts at once.
-        quantize: Bits of a weight that the model is converted to; None where its files are served as they are.
+        quantize: Bits of a weight that the model is converted to, or loaded with; None where its files are served as
+            they are.
         memory: None where the model does not say how large it is.
     """
 
@@ -63,6 +66,17 @@ class Generation:
     slots: int
     quantize: Decision[Quantization | None]
     memory: Decision[Memory | None]
+
+    @property
+    def converted_to(self) -> Quantization | None:
+        """Bits of a weight of the ONNX graph that the model becomes; None where it becomes none."""
+        return self.quantize.value if self.engine.value == "onnxruntime-genai" else None
+
+    @property
+    def loaded_with(self) -> Literal["4bit", "8bit"] | None:
+        """Bits of a weight that transformers makes while it loads the model; None where it takes the files' own."""
+        value = self.quantize.value
+        return value if self.engine.value == "transformers-generation" and value != "none" else None
 
 
 def writes_text(project: Project, model: Model | None) -> bool:
@@ -171,27 +185,42 @@ def _decide_quantize(project: Project, model: Model, engine: EngineName) -> Deci
         reason = "writing is as fast as the weights can be read: a fifth of the bytes of single precision"
         return Decision("quantize", "4bit", "4bit", reason, ('"8bit" and "none" are nearer to the model as it was',))
     as_it_is = model.dtype or "as they are"
-    if asked in ("auto", "none"):
+    if asked == "auto" or asked == "none":  # noqa: PLR1714 - so that the type says what is left
         reasons = {
             "gguf": "a GGUF file is quantised when it is written",
             "onnx-genai": "the folder was quantised when it was converted",
         }
-        reason = reasons.get(model.format, f"{engine} on CPUs takes the weights as they are")
-        return Decision("quantize", None, f"none · {as_it_is}", reason)
+        reason = reasons.get(model.format, f"{engine} takes the weights as they are")
+        more = (_FEWER_BITS,) if engine == "transformers-generation" and project.converts else ()
+        return Decision("quantize", None, f"none · {as_it_is}", reason, () if _against_loading(model) else more)
+    if model.format == "huggingface":
+        if against := _against_loading(model):
+            raise ProjectError(
+                f'[model] quantize = "{asked}": {against}.',
+                hint="Leave it out: the weights are taken as they are. Or name the folder that they were made of.",
+            )
+        reason = "[model] quantize names it; made by bitsandbytes each time that the model is loaded, on CPU or GPU"
+        return Decision("quantize", asked, asked, reason, ("the image has the weights as their files are",))
     hints = {
         "gguf": 'Name a file with Q4_K_M or Q8_0, or let it be converted: [model] engine = "onnxruntime-genai".',
         "onnx-genai": "Name the Hugging Face folder that it was converted from.",
     }
     raise ProjectError(
         f'[model] quantize = "{asked}": {model.path.name} is served by {engine} as it is ({as_it_is}).',
-        hint=hints.get(model.format, 'Leave it out, or take [model] engine = "onnxruntime-genai" where that can.'),
+        hint=hints[model.format],
     )
+
+
+def _against_loading(model: Model) -> str:
+    """Why transformers cannot load a folder with fewer bits; nothing where it can."""
+    kept = model.language.quantisation if model.language else None
+    return f"the weights of {model.path.name} are quantised already ({kept})" if kept else ""
 
 
 def _decide_memory(
     project: Project, model: Model, engine: EngineName, quantize: Quantization | None, context: int, slots: int
 ) -> Decision[Memory | None]:
-    available = _available(project)
+    available = target_memory(project.settings, project.source)
     language = model.language
     if language is None:
         return Decision("memory", None, "unknown", "the model does not say how large it is")
@@ -220,18 +249,37 @@ def _decide_memory(
     raise ProjectError(
         f"{model.path.name} would need {shown} ({', '.join(part.partition(':')[0] for part in parts)}; {texts} of "
         f"{context} tokens), and [target] memory is {human_size(available)}.",
-        hint=_way_out(available, needed, context, slots, quantize, fewer=engine in _ANY_SLOTS),
+        hint=_way_out(
+            available,
+            needed,
+            context,
+            slots,
+            quantize,
+            fewest=_fewest_bits(model, engine),
+            fewer=engine in _ANY_SLOTS,
+        ),
     )
 
 
-def _available(project: Project) -> int | None:
-    text = project.settings.target.memory
+def _fewest_bits(model: Model, engine: EngineName) -> Quantization | None:
+    """What the weights can be made, where an engine makes anything of them."""
+    if engine == "onnxruntime-genai":
+        return None if model.format == "onnx-genai" else "4bit"
+    return "4bit" if engine == "transformers-generation" and not _against_loading(model) else None
+
+
+def target_memory(settings: Settings, source: str | None) -> int | None:
+    """Bytes that `[target] memory` of the settings in `source` names; None where it names none.
+
+    Raises: `ProjectError` where it is no size.
+    """
+    text = settings.target.memory
     if text is None:
         return None
     size = parse_size(text)
     if size is None or size <= 0:
         raise ProjectError(
-            f"{project.source or 'the command line'}: target.memory: {text!r} is no size.",
+            f"{source or 'the command line'}: target.memory: {text!r} is no size.",
             hint='Write it as "2GiB" or "500MB".',
         )
     return size
@@ -244,6 +292,7 @@ def _way_out(
     slots: int,
     quantize: Quantization | None,
     *,
+    fewest: Quantization | None,
     fewer: bool,
 ) -> str:
     """What to change so that it fits: the longest context, the most texts where there can be `fewer`, the bits."""
@@ -258,13 +307,13 @@ def _way_out(
     least = 1 if fewer else slots
     if most := next((each for each in range(slots - 1, least - 1, -1) if room(each, quantize) >= context), None):
         ways.append(f"[serve] concurrency = {most}")
-    if quantize in ("8bit", "none") and room(slots, "4bit") >= context:
-        ways.append('[model] quantize = "4bit"')
+    if quantize != fewest and room(slots, fewest) >= context:
+        ways.append(f'[model] quantize = "{fewest}"')
     if ways:
         return f"Any of these fits: {'; '.join(ways)}. Or raise [target] memory."
     if fewer and room(1, quantize) >= _LEAST_CONTEXT:
         return f"[serve] concurrency = 1 with [model] context = {room(1, quantize)} fits. Or raise [target] memory."
-    smallest = needed(_LEAST_CONTEXT, least, "4bit" if quantize else None)
+    smallest = needed(_LEAST_CONTEXT, least, fewest)
     return (
         f"Even the shortest texts need {human_size(smallest.total)}: raise [target] memory, or take a smaller model."
     )

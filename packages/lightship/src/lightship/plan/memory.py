@@ -30,6 +30,11 @@ _CHUNK = 256  # tokens of a prompt that are computed at once, see lightship_runt
 # ONNX Runtime's MatMulNBits: blocks of 32 weights share a scale in single precision.
 _SCALE_BITS = 32 / 32
 _BITS: dict[Quantization, float] = {"4bit": 4 + _SCALE_BITS, "8bit": 8 + _SCALE_BITS, "none": 32.0}
+# bitsandbytes 0.50: NF4 has a scale in single precision for 64 weights, LLM.int8 one for each row: next to none.
+_LOADED_BITS: dict[Quantization, float] = {"4bit": 4 + 32 / 64, "8bit": 8.0}
+_BITSANDBYTES = 40 * _MB  # its library, and accelerate
+_WIDEST = 4  # times `hidden`: the widest part of a layer, and one side of its largest matrix
+_INTEGER_BYTES = 4 + 2 + 4  # of a number between layers in LLM.int8
 
 
 @dataclass(frozen=True)
@@ -59,15 +64,21 @@ def estimate(
     """The memory of a server that writes `slots` texts of `context` tokens at once in each of `workers` processes.
 
     Args:
-        quantize: What the weights are converted to; None where they are served as they are.
+        quantize: What the weights are converted to, or loaded with; None where they are served as they are.
         files: Bytes of the files as they are.
     """
-    weights = files if quantize is None else converted_size(language, quantize)
+    if quantize is None:
+        weights = files
+    elif engine == "transformers-generation":
+        weights = loaded_size(language, quantize, files)
+    else:
+        weights = converted_size(language, quantize)
     token = language.cache_numbers() * _cache_bytes(engine, language, files)
     return Memory(
         weights=weights * workers,
         cache=token * context * slots * workers,
-        runtime=_AROUND[engine] + _computing(engine, language, context, quantize) * slots * workers,
+        runtime=_around(engine, language, quantize)
+        + _computing(engine, language, context, quantize) * slots * workers,
         token=token,
     )
 
@@ -75,26 +86,49 @@ def estimate(
 def converted_size(language: Language, quantize: Quantization) -> int:
     """Bytes of the weights that ONNX Runtime GenAI's model builder makes of a model.
 
-    Where the first table of the vocabulary is the last one too it is quantised with the rest, else it stays as it is.
+    The first table of the vocabulary stays in single precision. Where it is the last one too it is shared, with
+    8 bits alone the last one is a quantised copy: there are no look-ups in tables of 8 bits.
     """
-    table = 0 if language.tied or quantize == "none" else language.vocabulary * language.hidden
+    table = language.vocabulary * language.hidden
+    shared = language.tied and quantize != "8bit"
+    quantised = language.parameters if language.tied else language.parameters - table
     positions = (language.context or 0) * language.head_size * 4  # sines and cosines of every position
-    return int((language.parameters - table) * _BITS[quantize] / 8) + table * 4 + positions
+    return int(quantised * _BITS[quantize] / 8) + (0 if shared else table * 4) + positions
+
+
+def loaded_size(language: Language, quantize: Quantization, files: int) -> int:
+    """Bytes of the weights that transformers loads with fewer bits: the tables of words stay as they are."""
+    tables = language.vocabulary * language.hidden * (1 if language.tied else 2)
+    tables = min(tables, language.parameters)
+    return int((language.parameters - tables) * _LOADED_BITS[quantize] / 8) + tables * _number(language, files)
 
 
 def _cache_bytes(engine: EngineName, language: Language, files: int) -> int:
     """Bytes of a number in the cache: single precision on CPUs, half in llama.cpp, as the weights in transformers."""
     if engine == "llamacpp":
         return 2
-    if engine == "transformers-generation" and language.parameters:
-        return 2 if files / language.parameters < 3 else 4
-    return 4
+    return _number(language, files) if engine == "transformers-generation" else 4
+
+
+def _number(language: Language, files: int) -> int:
+    """Bytes of a number in the files of the weights."""
+    return 2 if language.parameters and files / language.parameters < 3 else 4
+
+
+def _around(engine: EngineName, language: Language, quantize: Quantization | None) -> int:
+    """The constant of the engine, and what it takes to compute with weights of fewer bits in transformers."""
+    if engine != "transformers-generation" or quantize is None:
+        return _AROUND[engine]
+    return _AROUND[engine] + _BITSANDBYTES + _WIDEST * language.hidden**2 * 4
 
 
 def _computing(engine: EngineName, language: Language, context: int, quantize: Quantization | None) -> int:
     """Room that one text needs to be computed in: the scores of the whole vocabulary for its last token.
 
-    In a folder of ONNX Runtime GenAI that somebody else has converted: for every token of a part of the prompt.
+    In ONNX Runtime GenAI for every token of a part of the prompt: its Engine takes no graph that leaves them out.
+    LLM.int8 has what a layer makes of all tokens of a prompt as integers, as halves and in single precision.
     """
-    all_tokens = engine == "onnxruntime-genai" and quantize is None
-    return (min(_CHUNK, context) if all_tokens else 1) * language.vocabulary * 4
+    tokens = min(_CHUNK, context) if engine == "onnxruntime-genai" else 1
+    integers = engine == "transformers-generation" and quantize == "8bit"
+    layer = context * _WIDEST * language.hidden * _INTEGER_BYTES if integers else 0
+    return tokens * language.vocabulary * 4 + layer

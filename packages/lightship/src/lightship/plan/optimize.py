@@ -125,8 +125,8 @@ def decide_optimize(
     Raises `ProjectError` where there is nothing that could be converted.
     """
     table = project.settings.optimize
-    if model is not None and generation is not None and generation.quantize.value and not table.onnx:
-        return _language_model(project, model, requirements, generation.quantize.value)
+    if model is not None and generation is not None and generation.converted_to and not table.onnx:
+        return _language_model(project, model, requirements, generation.converted_to)
     engine = (project.settings.model.engine or model.engine) if model else None
     task = (project.settings.model.task or model.task) if model and engine == "transformers" else None
     if not table.onnx:

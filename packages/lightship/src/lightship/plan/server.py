@@ -16,6 +16,8 @@ from lightship_runtime.config import EngineName
 # The runtime's extras, which a model on its own server does not need.
 APPLICATION_REQUIREMENTS = ("uvicorn>=0.23",)
 WSGI_REQUIREMENTS = ("a2wsgi>=1.10",)
+# Weights with fewer bits: 0.46.1 is the oldest that transformers 5 takes, and the first with kernels for CPUs.
+QUANTIZED_REQUIREMENTS = ("accelerate>=1.1", "bitsandbytes>=0.46.1")
 GRPC_REQUIREMENTS = ("grpcio>=1.49", "protobuf>=3.20")
 
 
@@ -73,7 +75,10 @@ def decide_server(
 
 def _writes(project: Project, generation: Generation) -> Decision[Server]:
     serve, engine = project.settings.serve, generation.engine.value
-    requirements = GRPC_REQUIREMENTS if serve.grpc_port else ()
+    requirements = (
+        *(GRPC_REQUIREMENTS if serve.grpc_port else ()),
+        *(QUANTIZED_REQUIREMENTS if generation.loaded_with else ()),
+    )
     server = Server(None, engine, serve.port, serve.health, requirements)
     texts = f"{generation.slots} texts at once" if generation.slots > 1 else "one text at a time"
     return Decision(

@@ -3,7 +3,7 @@
 May import `errors`, `models` and the names of the runtime's engines; decides nothing that a plan should explain.
 """
 
-from lightship.project.project import LOCK_FILE, SETTINGS_FILE, Project, load_project
+from lightship.project.project import LOCK_FILE, SETTINGS_FILE, Project, load_project, read_settings
 from lightship.project.settings import Settings
 
-__all__ = ["LOCK_FILE", "SETTINGS_FILE", "Project", "Settings", "load_project"]
+__all__ = ["LOCK_FILE", "SETTINGS_FILE", "Project", "Settings", "load_project", "read_settings"]

@@ -99,6 +99,12 @@ def load_project(target: Path, overrides: Mapping[str, Any] | None = None) -> Pr
     )
 
 
+def read_settings(directory: Path) -> tuple[Settings, str | None]:
+    """The settings of a folder, and where they stand; the defaults and None where there are none, or no folder."""
+    table, source = _settings_table(directory)
+    return settings_from(table, source or "the command line"), source
+
+
 def _directory_and_named(target: Path) -> tuple[Path, Path | None]:
     if target.is_file():
         return target.parent, None if target.name in (SETTINGS_FILE, "pyproject.toml") else target

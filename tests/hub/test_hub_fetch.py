@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -71,11 +73,12 @@ def test_pickles_and_programs_come_only_where_they_are_trusted(served: Hub, tmp_
 def test_one_file_of_many(served: Hub, tmp_path: Path) -> None:
     served.files = {"a.Q4_K_M.gguf": WEIGHTS, "a.Q8_0.gguf": b"x" * 2000, "README.md": b"", "LICENSE": b"MIT"}
     session = session_for(served, tmp_path)
-    with pytest.raises(ProjectError, match="no weights") as refused:
-        fetch(REFERENCE, tmp_path / "model", session)
+    fetched = fetch(HubReference.parse("hf://org/name/a.Q8_0.gguf"), tmp_path / "model", session)
+    assert found(tmp_path / "model") == {"a.Q8_0.gguf": b"x" * 2000, "LICENSE": b"MIT"}
+    assert fetched.reason == ""
+    with pytest.raises(ProjectError, match="no such file") as refused:
+        fetch(HubReference.parse("hf://org/name/a.Q2_K.gguf"), tmp_path / "other", session)
     assert "hf://org/name/a.Q4_K_M.gguf" in (refused.value.hint or "")
-    fetch(HubReference.parse("hf://org/name/a.Q4_K_M.gguf"), tmp_path / "model", session)
-    assert found(tmp_path / "model") == {"a.Q4_K_M.gguf": WEIGHTS, "LICENSE": b"MIT"}
 
 
 def test_a_folder_of_genai_within_a_repository(served: Hub, tmp_path: Path) -> None:
@@ -105,6 +108,31 @@ def test_other_bytes_than_the_hub_lists_are_refused(served: Hub, tmp_path: Path)
     with pytest.raises(LightshipError):
         fetch(REFERENCE, tmp_path / "model", session_for(served, tmp_path))
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.tool("unshare")
+def test_a_disk_that_fills_up_is_told_with_what_is_missing(served: Hub, tmp_path: Path) -> None:
+    disk = 'mount -t tmpfs -o size=80m tmpfs "$1" && exec "$2" "$3" "$4" "$1" full'
+    inside = ["unshare", "--map-root-user", "--mount"]
+    if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no namespace of its own, for a disk of its own, can be had here")
+    script = [str(tmp_path), sys.executable, str(Path(__file__).with_name("full_disk.py")), served.url]
+    told = subprocess.run([*inside, "sh", "-c", disk, "sh", *script], capture_output=True, text=True, check=False)
+    kind, message, hint = told.stdout.splitlines()
+    assert (told.returncode, kind) == (8, "StorageError"), told.stderr
+    assert "The disk is full: model.safetensors could not be written" in message
+    missing = int(message.partition(" bytes) are still to come")[0].rpartition("(")[2].replace(",", ""))
+    assert 200_000 <= missing <= len(WEIGHTS)
+    assert "goes on where it ended" in hint and str(tmp_path) in hint
+
+
+def test_a_file_that_is_too_large_for_the_disk_is_told(served: Hub, tmp_path: Path) -> None:
+    script = [sys.executable, Path(__file__).with_name("full_disk.py"), served.url, tmp_path, "small"]
+    told = subprocess.run(script, capture_output=True, text=True, check=False)
+    kind, message, hint = told.stdout.splitlines()
+    assert (told.returncode, kind) == (8, "StorageError"), told.stderr
+    assert "takes no file as large as model.safetensors" in message and "300,000 bytes" in message
+    assert "ulimit -f" in hint
 
 
 @pytest.mark.parametrize("path", ["../evil.json", "/etc/evil.json", "a/../../evil.json", "..\\evil.json"])
@@ -143,6 +171,36 @@ def test_what_is_there_stays(served: Hub, tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="there already"):
         fetch(REFERENCE, tmp_path / "model", session_for(served, tmp_path))
     assert served.asked == []
+
+
+def test_of_many_forms_one_comes_with_its_reason(
+    served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lightship.cli.main import main
+
+    parts = {f"Q8_0/a-Q8_0-0000{number}-of-00002.gguf": b"8" * 40_000 for number in (1, 2)}
+    four = {"a-Q4_K_M.gguf": b"4" * 50_000, "a-Q2_K.gguf": b"2" * 20_000}
+    served.files = {**four, **parts, "mmproj-F16.gguf": b"p" * 2000, "LICENSE": b"MIT"}
+    monkeypatch.setenv("HF_ENDPOINT", served.url)
+    monkeypatch.chdir(tmp_path)
+
+    def fetched(*arguments: str) -> tuple[set[str], str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["fetch", "hf://org/name", *arguments])
+        assert not ended.value.code
+        return set(found(tmp_path / arguments[0] / "model")), capsys.readouterr().out
+
+    files, said = fetched("four")
+    assert files == {"a-Q4_K_M.gguf", "LICENSE"}
+    assert "Q4_K_M (50.0 kB): the usual one" in said and "Q2_K (20.0 kB), Q8_0 (80.0 kB) as well" in said
+    files, said = fetched("eight", "--quantize", "8bit")
+    assert files == {"a-Q8_0-00001-of-00002.gguf", "a-Q8_0-00002-of-00002.gguf"}
+    # A project that is there already says what it needs.
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "lightship.toml").write_text('[target]\nmemory = "30kB"\n')
+    files, said = fetched("small")
+    assert files == {"a-Q2_K.gguf", "LICENSE"}
+    assert "Q4_K_M (50.0 kB) is too much for 30.0 kB" in said
 
 
 @pytest.mark.parametrize(

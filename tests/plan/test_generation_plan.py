@@ -178,6 +178,23 @@ def test_a_gguf_file_that_transformers_cannot_read_is_not_converted(tmp_path: Pa
         plan(tmp_path, model={"engine": "onnxruntime-genai"})
 
 
+def test_a_gguf_file_in_parts_goes_into_the_image_whole_and_is_served_from_its_first(tmp_path: Path) -> None:
+    parts = [f"tiny-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    for name in parts:
+        gguf_file(tmp_path / name)
+    for named in (None, *parts):
+        planned = plan(tmp_path, **({"model": {"path": named}} if named else {}))
+        assert [file.path for file in planned.weights_files] == parts
+        assert served(planned).path == parts[0]
+        assert CONFIG_PATH in serve_config(planned, {})
+    with pytest.raises(ProjectError, match="no GGUF file of several parts") as refused:
+        plan(tmp_path, model={"engine": "onnxruntime-genai"})
+    assert "llamacpp" in str(refused.value.hint)
+    (tmp_path / parts[1]).unlink()
+    with pytest.raises(ProjectError, match="parts are missing"):
+        plan(tmp_path)
+
+
 # how many bits
 
 

@@ -83,6 +83,14 @@ def test_greedy_tokens_are_the_librarys_own(path: Path, engine: Any) -> None:
         assert tokens == [token for token in wanted if token]  # the last one, which ends the text, has none
 
 
+def test_a_model_in_parts_is_the_same_model(folder: Path, engine: Any, tmp_path: Path) -> None:
+    first = tiny.gguf(folder, tmp_path / "parts.gguf", parts_of=5)
+    assert len(list(tmp_path.iterdir())) > 2
+    with closing(opened(first)) as parts:
+        for prompt in PROMPTS[:3]:
+            assert written(parts, asked(prompt)) == written(engine, asked(prompt))
+
+
 def test_prompts_have_the_tokens_of_the_models_own_tokenizer(folder: Path, engine: Any) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     for prompt in PROMPTS:

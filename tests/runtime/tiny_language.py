@@ -64,15 +64,15 @@ def converted(folder: Path, path: Path, precision: str = "fp32", *options: str) 
     return path
 
 
-def gguf(folder: Path, path: Path, template: str | None = TEMPLATE) -> Path:
-    """The same model as one file for llama.cpp, all of it in float32."""
+def gguf(folder: Path, path: Path, template: str | None = TEMPLATE, parts_of: int = 0) -> Path:
+    """The same model for llama.cpp, all of it in float32: one file, or the first of parts of so many tensors."""
     import gguf
     import numpy
     from safetensors.numpy import load_file
 
     told = json.loads((folder / "config.json").read_text())
     made = json.loads((folder / "tokenizer.json").read_text())
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, "llama", split_max_tensors=parts_of)
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(told["hidden_size"])
     writer.add_block_count(told["num_hidden_layers"])
@@ -110,4 +110,4 @@ def gguf(folder: Path, path: Path, template: str | None = TEMPLATE) -> Path:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
+    return next(iter(sorted(path.parent.glob(f"{path.stem}-00001-of-*.gguf")))) if parts_of else path

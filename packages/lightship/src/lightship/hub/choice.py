@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightship.errors import ProjectError
+from lightship.hub.file import HubFile
+from lightship.hub.gguf_choice import Bits, Quantised, choose_form, forms, named, whole
 from lightship.hub.reference import HubReference, is_plain
 
 # Descriptions, vocabularies and templates, in the repository's folder or one below (sentence-transformers has its
@@ -21,35 +23,34 @@ _GENAI = "genai_config.json"
 
 
 @dataclass(frozen=True)
-class HubFile:
-    """A file of a repository.
-
-    Attributes:
-        path: In the repository.
-        size: In bytes, as the hub says.
-        sha256: As the hub says; None for small files, which it keeps in git.
-    """
-
-    path: str
-    size: int
-    sha256: str | None
-
-
-@dataclass(frozen=True)
 class Choice:
-    """Files to fetch, and the folder of the repository that is the model's own; "" is all of it."""
+    """Files to fetch, and the folder of the repository that is the model's own; "" is all of it.
+
+    `reason` is what was chosen of several forms and why, with the others; empty where there was nothing to choose.
+    """
 
     files: tuple[HubFile, ...]
     root: str = ""
+    reason: str = ""
 
 
-def choose(files: Sequence[HubFile], reference: HubReference, *, trust: bool) -> Choice:
+def choose(
+    files: Sequence[HubFile],
+    reference: HubReference,
+    *,
+    trust: bool,
+    bits: Bits | None = None,
+    memory: int | None = None,
+) -> Choice:
     """The files to fetch.
 
     Args:
+        bits: Of GGUF files in several forms, how many bits a weight shall have; None for the usual four.
+        memory: Bytes of the machine that it is for, which such a file has to fit.
         trust: Take pickled weights where there are no others, and Python files: both run code when they are loaded.
 
-    Raises: `ProjectError` where the repository has no weights that can be served, or several to choose from.
+    Raises: `ProjectError` where the repository has no weights that can be served, or several to choose from, or none
+        that fits the memory.
     """
     for file in files:
         if not is_plain(file.path):
@@ -72,6 +73,8 @@ def choose(files: Sequence[HubFile], reference: HubReference, *, trust: bool) ->
                 hint="Look for a repository or revision with safetensors; or add --trust.",
             )
         weights = pickled
+    if not weights and (found := forms(files)):
+        return _gguf(files, found, bits, memory)
     if not weights:
         raise ProjectError(f"{reference} has no weights that can be served.", hint=_hint(files, reference))
     return Choice(tuple(sorted({*described, *weights}, key=lambda file: file.path)))
@@ -81,8 +84,19 @@ def _single(files: Sequence[HubFile], reference: HubReference) -> Choice:
     found = [file for file in files if file.path == reference.file]
     if not found:
         raise ProjectError(f"{reference}: there is no such file.", hint=_hint(files, reference))
-    root = found[0].path.rpartition("/")[0]
-    return Choice((*found, *(file for file in files if not root and _LICENCES.match(file.path))), root)
+    return _with_licences(files, whole(files, found[0]))
+
+
+def _gguf(files: Sequence[HubFile], found: Sequence[Quantised], bits: Bits | None, memory: int | None) -> Choice:
+    """One of the forms; they are the same model, so that somebody has to choose."""
+    chosen, why = choose_form(found, bits, memory)
+    reason = f"{chosen}: {why}; there are {named(found, chosen)} as well" if len(found) > 1 else ""
+    return replace(_with_licences(files, chosen.parts), reason=reason)
+
+
+def _with_licences(files: Sequence[HubFile], weights: Sequence[HubFile]) -> Choice:
+    root = weights[0].path.rpartition("/")[0]
+    return Choice((*weights, *(file for file in files if not root and _LICENCES.match(file.path))), root)
 
 
 def _genai_folder(files: Sequence[HubFile], configs: Sequence[str], reference: HubReference) -> Choice:
@@ -98,8 +112,8 @@ def _genai_folder(files: Sequence[HubFile], configs: Sequence[str], reference: H
 
 
 def _hint(files: Sequence[HubFile], reference: HubReference) -> str:
-    ggufs = sorted(file.path for file in files if file.path.endswith((".gguf", ".onnx")))
-    if ggufs:
-        more = f", or one of {len(ggufs) - 1} others" if len(ggufs) > 1 else ""
-        return f"Name one of its files: hf://{reference.repository}/{ggufs[0]}{more}."
+    single = sorted(file.path for file in files if file.path.endswith((".gguf", ".onnx")))
+    if single:
+        more = f", or one of {len(single) - 1} others" if len(single) > 1 else ""
+        return f"Name one of its files: hf://{reference.repository}/{single[0]}{more}."
     return "Lightship serves repositories with config.json and safetensors, GGUF and ONNX files."

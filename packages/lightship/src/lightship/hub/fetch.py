@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from lightship.cache import file_digest
 from lightship.errors import IntegrityError, LightshipError, NetworkError, ProjectError
-from lightship.hub.choice import HubFile, choose
+from lightship.hub.choice import choose
+from lightship.hub.file import HubFile
+from lightship.hub.gguf_choice import Bits
 from lightship.hub.reference import HubReference
+from lightship.hub.room import check_room, full_disk
 from lightship.quantities import human_size
 from lightship.session import Session
 
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MOST_FILES = 10_000
-_SPARE = 64 << 20  # bytes that stay free on the disk
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,13 @@ class Fetched:
         folder: Where the model is.
         commit: Of the repository: a branch may have another one tomorrow.
         files: In order of their paths in the repository.
+        reason: What was chosen of several forms of the model, and why; empty where there was nothing to choose.
     """
 
     folder: Path
     commit: str
     files: tuple[HubFile, ...]
+    reason: str = ""
 
     @property
     def size(self) -> int:
@@ -48,12 +52,23 @@ class Fetched:
         return sum(file.size for file in self.files)
 
 
-def fetch(reference: HubReference, folder: Path, session: Session, *, trust: bool = False) -> Fetched:
+def fetch(
+    reference: HubReference,
+    folder: Path,
+    session: Session,
+    *,
+    trust: bool = False,
+    bits: Bits | None = None,
+    memory: int | None = None,
+) -> Fetched:
     """Bring what serves a model into a new folder. What was begun before is gone on with.
 
+    `bits` and `memory` (in bytes) choose among GGUF files: `choose`.
+
     Raises:
-        ProjectError: `folder` is there; the repository is not, or has nothing that can be served.
-        NetworkError: The hub cannot be reached, or the disk is full.
+        ProjectError: `folder` is there; the repository is not, or has nothing that can be served or fits.
+        NetworkError: The hub cannot be reached.
+        StorageError: The disk is full, or takes no file as large.
         IntegrityError: A file is not what the hub said.
         LightshipError: The hub's library is not installed.
     """
@@ -61,19 +76,22 @@ def fetch(reference: HubReference, folder: Path, session: Session, *, trust: boo
         raise ProjectError(f"{folder} is there already.", hint="Name another folder, or remove it.")
     api = _api(session)
     commit, files = _listed(api, reference)
-    choice = choose(files, reference, trust=trust)
+    choice = choose(files, reference, trust=trust, bits=bits, memory=memory)
     chosen = choice.files
     partial = folder.parent / f".{folder.name}.{commit[:12]}.partial"
-    _check_room(folder.parent, sum(file.size for file in chosen))
+    check_room(folder.parent, sum(file.size for file in chosen), partial)
     for file in sorted(chosen, key=lambda file: file.path):
         with session.progress.task(f"{file.path} ({human_size(file.size)})", file.size) as task:
-            _download(api, reference, commit, file, partial)
+            try:
+                _download(api, reference, commit, file, partial)
+            except LightshipError as error:
+                raise full_disk(error, file, chosen, partial) or error from error.__cause__
             _check(partial / file.path, file, reference)
             task.advance(file.size)
     shutil.rmtree(partial / ".cache", ignore_errors=True)  # the library's notes of what it has
     (partial / choice.root).replace(folder)
     shutil.rmtree(partial, ignore_errors=True)  # where the model was in a folder of its own
-    return Fetched(folder, commit, chosen)
+    return Fetched(folder, commit, chosen, choice.reason)
 
 
 def _api(session: Session) -> HfApi:
@@ -160,13 +178,3 @@ def _check(path: Path, file: HubFile, reference: HubReference) -> None:
     if wrong:
         path.unlink(missing_ok=True)
         raise IntegrityError(f"{reference}: {file.path} {wrong}.", hint="Run the same command again.")
-
-
-def _check_room(folder: Path, size: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if size + _SPARE > free:
-        raise ProjectError(
-            f"The model has {human_size(size)}, and {folder} has room for {human_size(max(0, free - _SPARE))}.",
-            hint="Make room, or name a folder on another disk.",
-        )

@@ -77,7 +77,7 @@ def _read(path: Path) -> Model:
         for name, size in further.bytes_by_type.items():
             header.bytes_by_type[name] = header.bytes_by_type.get(name, 0) + size
     return Model(
-        path=path,
+        path=files[0],  # llama.cpp finds the other parts by the name of the first
         format="gguf",
         engine="llamacpp",
         size=sum(file.stat().st_size for file in files),

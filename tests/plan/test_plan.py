@@ -69,6 +69,12 @@ def test_cuda_is_seen_in_the_requirements(folder: Path) -> None:
     assert plan(folder).accelerator.value == "cuda"
 
 
+@pytest.mark.parametrize(("torch", "accelerator"), [("torch==2.13.0+cpu", "cpu"), ("torch==2.13.0", "cuda")])
+def test_bitsandbytes_computes_on_what_torch_does(folder: Path, torch: str, accelerator: str) -> None:
+    (folder / "requirements.txt").write_text(f"bitsandbytes==0.50.2\nfastapi\n{torch}\n")
+    assert plan(folder).accelerator.value == accelerator
+
+
 def test_requirements_that_are_missing_are_asked_for(folder: Path) -> None:
     (folder / "requirements.txt").unlink()
     with pytest.raises(ProjectError, match="has no requirements"):

@@ -21,7 +21,7 @@ from lightship.optimize.sandboxed import Program, digests, run_program, take
 from lightship.session import Session
 from lightship_runtime.config import ModelFile
 
-RECIPE = 1  # part of every key: raise it when the same model would now become another file
+RECIPE = 2  # part of every key: raise it when the same model would now become another file
 TIMEOUT = 3600.0  # seconds; forests of thousands of trees take minutes
 _RECORDS = "converted-models"
 _PROGRAM = "inside"

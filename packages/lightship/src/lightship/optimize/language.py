@@ -22,7 +22,7 @@ from lightship.lock import LockedWheel
 from lightship.optimize.sandboxed import ConversionError, Program, digests, run_program, take
 from lightship.session import Session
 
-RECIPE = 1  # part of every key: raise it when the same model would now become other files
+RECIPE = 2  # part of every key: raise it when the same model would now become other files
 TIMEOUT = 6 * 3600.0  # seconds; models of some billion parameters take minutes, and more memory than there may be
 _RECORDS = "converted-language-models"
 _PROGRAM = "writing"

@@ -13,11 +13,14 @@ Accelerator = Literal["cpu", "cuda"]
 _CUDA_PACKAGES = re.compile(
     r"nvidia-.*|onnxruntime-gpu|cupy-cuda.*|jax-cuda.*|vllm|bitsandbytes|tensorrt.*|.*-cu1[123]"
 )
+_EITHER = {"bitsandbytes"}  # what computes on CPUs too, where PyTorch does
 
 
 def decide_accelerator(requirements: Mapping[str, str]) -> Decision[Accelerator]:
     """`requirements` are names with their exact pins ('' where not pinned)."""
-    if found := sorted(name for name in requirements if _CUDA_PACKAGES.fullmatch(name)):
+    on_cpu = "+cpu" in requirements.get("torch", "")
+    found = sorted(name for name in requirements if _CUDA_PACKAGES.fullmatch(name))
+    if found and not (on_cpu and set(found) <= _EITHER):
         return Decision(
             "accelerator",
             "cuda",
@@ -25,7 +28,7 @@ def decide_accelerator(requirements: Mapping[str, str]) -> Decision[Accelerator]
             "the requirements bring CUDA's own libraries",
             tuple(found),
         )
-    if "torch" in requirements and "+cpu" not in requirements["torch"]:
+    if "torch" in requirements and not on_cpu:
         version = requirements["torch"] or "not pinned"
         return Decision(
             "accelerator",

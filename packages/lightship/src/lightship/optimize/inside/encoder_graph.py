@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lightship.optimize.inside.canonical import canonical
 from lightship.optimize.inside.graph import plain
 from lightship.optimize.inside.opset import STANDARD
 from lightship.optimize.inside.refusal import Refusal
@@ -75,4 +76,5 @@ def exported(network: Any, answer: Callable[[dict[str, Any]], Any], names: Seque
         axis[0].dim_param = "batch"  # the exporter numbers them
         if not axis[1].dim_value:
             axis[1].dim_param = "sequence"
+    canonical(proto)
     return proto

@@ -198,6 +198,13 @@ def test_schemas_are_kept_to_or_refused(guided: Any) -> None:
         assert (caught.value.status, caught.value.param) == (400, "response_format")
 
 
+def test_parameters_that_cannot_be_kept_to_are_the_tools(guided: Any) -> None:
+    tool = {"type": "function", "function": {"name": "tide", "parameters": {"type": "wizard"}}}
+    with pytest.raises(RequestError) as caught:
+        ask(guided, tools=[tool], tool_choice="required", max_tokens=9)
+    assert (caught.value.status, caught.value.param) == (400, "tools")
+
+
 def deep(levels: int) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "null"}
     for _ in range(levels):

@@ -120,7 +120,7 @@ def test_each_member_is_heeded_taken_or_refused_by_its_name(
 
 PENALISED = """
 def generate(prompt, max_tokens, presence_penalty=0, **more):
-    yield f"{presence_penalty} {sorted(more.items())}"
+    yield f"{presence_penalty} {sorted((name, more[name]) for name in more if more[name])}"
 """
 
 

@@ -13,6 +13,9 @@ from typing import Any
 import jsonschema
 import pytest
 from engine_checks import load
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from known_schemas import SCHEMAS
 
 from lightship_runtime.host.answering import Answering
 from lightship_runtime.log import Log
@@ -248,6 +251,15 @@ def test_hostile_schemas_end_soon_and_leave_the_engine_well(guided: Any, name: s
 def llama(folder: Path) -> Iterator[Any]:
     with closing(opened(folder, LLAMA)) as made:
         yield made
+
+
+@settings(max_examples=30, deadline=None)
+@given(SCHEMAS, st.integers(0, 1000))
+def test_llama_cpp_reads_every_grammar_and_keeps_to_it(llama: Any, schema: dict[str, Any], seed: int) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    made = ask(llama, response_format=form, temperature=1.0, seed=seed, max_tokens=60)["choices"][0]
+    if made["finish_reason"] == "stop":
+        jsonschema.validate(json.loads(made["message"]["content"]), schema)
 
 
 def test_penalties_change_a_text_that_repeats_itself(llama: Any) -> None:

@@ -27,6 +27,7 @@ from lightship_runtime.generation.request import (
 from lightship_runtime.host.answering import Answering
 from lightship_runtime.log import Log
 from lightship_runtime.payload import Call, RequestError
+from lightship_runtime.payload.call import Outcome
 
 TIDE = '{"name": "tide", "arguments": {"day": 3}}'
 LLAMA = '{"name": "tide", "parameters": {"day": 3}}'
@@ -358,3 +359,53 @@ def test_openais_own_client_puts_the_parts_together(choice: Any) -> None:
         (call,) = one.message.tool_calls
         assert (call.function.name, call.function.arguments, call.type) == ("tide", '{"day": 3}', "function")
     assert len({one.message.tool_calls[0].id for one in made.choices}) == 2
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(["auto", "none", "required", "function", "tide", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["type", "function", "name", "allowed_tools", "mode", "tools", "a"]), inner)
+    ),
+    max_leaves=8,
+)
+CHOICES = st.one_of(
+    st.sampled_from(["auto", "none", "required", None, NAMED]),
+    st.builds(
+        lambda mode, tools: {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}},
+        st.sampled_from(["auto", "required", "none"]),
+        st.lists(st.just(NAMED) | JSON, max_size=2),
+    ),
+    JSON,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {"tool_choice": CHOICES},
+        optional={
+            "tools": st.just(TOOLS) | JSON,
+            "parallel_tool_calls": JSON,
+            "response_format": st.just({"type": "text"}) | JSON,
+            "n": st.integers(0, 9),
+            "stream": st.booleans(),
+        },
+    ),
+    st.sampled_from([HERMES, LLAMA, TIDE, "Low tide."]),
+)
+def test_any_choice_of_tools_is_answered_or_refused(body: dict[str, Any], text: str) -> None:
+    body = {"messages": [{"role": "user", "content": text}], **body}
+    answering = Answering(Saying(), "sayer", "python", Log(io.StringIO()))
+    outcome = Outcome()
+    try:
+        parts = [part for part in answering.stream(Call("chat", json.dumps(body).encode()), outcome) if part]
+    except RequestError as error:
+        assert error.status == 400, error.message
+        assert error.param is not None
+        return
+    for part in parts or [outcome.answer.body]:
+        assert all(0 <= choice["index"] < (body.get("n") or 1) for choice in json.loads(part)["choices"])

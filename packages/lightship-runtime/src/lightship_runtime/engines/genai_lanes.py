@@ -62,8 +62,8 @@ class Job:
 
     @property
     def sociable(self) -> bool:
-        """Whether it can share an Engine."""
-        return self.simple and not self.padded
+        """Whether it can share an Engine. A grammar that becomes too large ends all texts of its Engine."""
+        return self.simple and not self.padded and self.guidance is None
 
     def wrote(self, token: int, logprob: TokenLogprob | None = None) -> None:
         self.written += 1
@@ -200,6 +200,8 @@ class BatchLane(Lane):
         job, flags = self.jobs[place], event.flags.value
         if flags & self._flags.TOKEN.value:
             job.wrote(int(event.token))
+        if flags & self._flags.FAILED.value and len(self.jobs) == 1:
+            raise RuntimeError("the library could not go on with a text")  # the thread knows what to tell
         if flags & (self._flags.FAILED.value | self._flags.TURN_FINISHED.value):
             del self._turns[place]
             # A failure is an "error": whoever reads it makes a 500 of it.

@@ -25,7 +25,7 @@ class LaneThread:
     def __init__(
         self, lane: Callable[[Sequence[Job]], Lane], most: int, refusal: Callable[[Exception, Job], Exception]
     ) -> None:
-        """`lane` makes a lane of at most `most` jobs; `refusal` is what to tell where it raises for a single one."""
+        """`lane` makes a lane of at most `most` jobs; `refusal` is what to tell where one that is alone fails."""
         self._make = lane
         self._most = most
         self._refusal = refusal
@@ -83,7 +83,7 @@ class LaneThread:
                 return True
             lane.close()
         except _FAILURES as error:
-            self._end(lane, error)
+            self._end(lane, self._refusal(error, lane.jobs[0]) if len(lane.jobs) == 1 else error)
         return False
 
     def _end(self, lane: Lane, error: Exception) -> None:

@@ -70,6 +70,7 @@ class LlamaCppEngine(GenerationEngine):
         return len(self._texts)
 
     def prompt_tokens(self, request: GenerationRequest) -> int:
+        _grammar(request)  # a schema that cannot be kept to is refused before the text has its turn
         return len(self._tokens(request))
 
     def begin(self, request: GenerationRequest) -> Handover:

@@ -28,7 +28,8 @@ SLOTS = 8  # texts at once: two batches
 _LOGPROBS = 20  # as many as OpenAI's API can ask for
 _MAX_CONFIG = 4 << 20  # bytes
 _MAX_SCHEMA = 64 << 10  # bytes: a schema is compiled while the other texts wait
-_ANY_OBJECT = '{"type":"object"}'
+# White space that is left to the model has no end in the library's grammars, and models that know no way on write it.
+_SPACED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _SEEDS = 1 << 31  # the library's are C integers, and negative ones mean none
 
 
@@ -146,18 +147,20 @@ class OnnxGenAiEngine(GenerationEngine):
 def _guidance(request: GenerationRequest) -> tuple[str, str] | None:
     if request.response_format == "text":
         return None
-    schema = _ANY_OBJECT if request.response_format == "json_object" else json.dumps(request.schema or {})
+    asked = {"type": "object"} if request.response_format == "json_object" else request.schema or {}
+    schema = json.dumps({**asked, "x-guidance": _SPACED})
     if len(schema) > _MAX_SCHEMA:
         raise RequestError(f"The schema has more than {_MAX_SCHEMA} bytes.", param="response_format")
     return "json_schema", schema
 
 
 def _refusal(error: Exception, job: Job) -> Exception:
-    """What to tell for a text that could not begin: with a schema of the client's it is the schema."""
+    """What to tell for a text that failed alone: with a schema of the client's it is the schema."""
     if job.guidance is None:
         return error
     return RequestError(
-        "The schema cannot be followed: it is none, or has a form that is not known.", param="response_format"
+        "The schema cannot be followed: it is none, is too large, or has a form that is not known.",
+        param="response_format",
     )
 
 

@@ -7,9 +7,11 @@
         for token in model.sample(prompt, temperature):
             yield token
 
-A piece is a text and counts as one token. Of the parameters it gets those that it names, or all with
-`**options`: max_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop; one that a request does not say is
-left out, or None where the function has no default. Never more than max_tokens pieces are taken. It may have
+A piece is a text and counts as one token. Of the parameters it gets those that it names, or all with `**options`:
+max_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop, and presence_penalty, frequency_penalty and
+logit_bias, which are refused where it does not get them. One that a request does not say is left out, or None where
+the function has no default.
+Never more than max_tokens pieces are taken. It may have
 
     context = 4096                         tokens that prompt and answer may have together
     slots = 8                              texts that it writes at once, each in a thread of its own
@@ -32,7 +34,8 @@ from lightship_runtime.errors import StartError
 from lightship_runtime.generation.engine import GenerationEngine
 from lightship_runtime.generation.request import Finish, FinishReason, GenerationRequest, Piece
 
-_OPTIONS = ("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed", "stop")
+_NOT_EVERYWHERE = ("presence_penalty", "frequency_penalty", "logit_bias")
+_OPTIONS = (*("max_tokens", "temperature", "top_p", "top_k", "repetition_penalty", *_NOT_EVERYWHERE, "seed", "stop"),)
 
 
 class PythonGenerationEngine(GenerationEngine):
@@ -42,6 +45,8 @@ class PythonGenerationEngine(GenerationEngine):
         self._function: Callable[..., Any] = module.generate
         self._model = model
         self._parameters = inspect.signature(self._function).parameters
+        self._every = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in self._parameters.values())
+        self.heeds = frozenset(name for name in _NOT_EVERYWHERE if self._every or name in self._parameters)
         self._template: Callable[..., str] | None = getattr(module, "apply_chat_template", None)
         self._count: Callable[[str], int] | None = getattr(module, "count_tokens", None)
         self._slots: int = getattr(module, "slots", 1)
@@ -116,11 +121,10 @@ class PythonGenerationEngine(GenerationEngine):
 
     def _options(self, request: GenerationRequest) -> dict[str, Any]:
         named = self._parameters
-        every = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in named.values())
         options: dict[str, Any] = {}
         for name in _OPTIONS:
             value = getattr(request, name)
             needed = name in named and named[name].default is inspect.Parameter.empty
-            if needed or (value is not None and (every or name in named)):
+            if needed or (value is not None and (self._every or name in named)):
                 options[name] = value
         return options

@@ -51,7 +51,8 @@ class Link(asyncio.Protocol):
     @property
     def free(self) -> int:
         """How many more batches it can work on now."""
-        return self.slots - len(self.works) - sum(places.more for places in self.places.values())
+        free = self.slots - len(self.works)
+        return free - sum(places.more for places in self.places.values()) if self.places else free
 
     def left(self, left: Left) -> None:
         """How many texts of a work are not at their end, and how many places have come back from it."""

@@ -67,7 +67,7 @@ class GenerationAnswering:
                     yield STILL
                 outcome.answer = Answer(200, asked.form.whole(whole.texts(), _counts(asked, writings)))
         except (RequestError, BadInstances) as error:
-            raise _refused(error) from error
+            raise _refused(error, "tools" if asked.tools.forced else None) from error
         except FAILURES as error:
             self._failed(error)
             raise RequestError("The model failed on this request.", 500) from error
@@ -87,6 +87,7 @@ class GenerationAnswering:
         identity = Identity(self._name, secrets.token_hex(16), int(time.time()))
         requests: list[GenerationRequest] = []
         lengths: list[int] = []
+        asked: Asked | None = None
         try:
             asked = _PARSERS[call.protocol](call, self._engine, identity)
             for start in range(0, len(asked.requests), asked.choices):
@@ -95,7 +96,7 @@ class GenerationAnswering:
                 requests += (msgspec.structs.replace(one, max_tokens=first.max_tokens) for one in of_prompt)
                 lengths += [length] * len(of_prompt)
         except (RequestError, BadInstances) as error:
-            raise _refused(error) from error
+            raise _refused(error, "tools" if asked is not None and asked.tools.forced else None) from error
         except FAILURES as error:
             self._failed(error)
             raise RequestError("The model failed on this request.", 500) from error
@@ -165,5 +166,10 @@ def _generated(counts: Counts, writings: Sequence[Writing], began: float, now: f
     )
 
 
-def _refused(error: Exception) -> RequestError:
-    return error if isinstance(error, RequestError) else RequestError(str(error))
+def _refused(error: Exception, schema: str | None = None) -> RequestError:
+    """What to tell; `schema` is the member that an answer's schema came from, where it is not its own."""
+    if not isinstance(error, RequestError):
+        return RequestError(str(error))
+    if schema is not None and error.param == "response_format":
+        return RequestError(error.message, error.status, param=schema, code=error.code)
+    return error

@@ -105,7 +105,7 @@ bench-serve: $(VENV)/.dev  ## Measure our server against FastAPI, LitServe, Bent
 	$(BIN)/python -m bench.serve $(BENCH_ARGS)
 
 .PHONY: bench-llm
-bench-llm: $(VENV)/.dev  ## Measure a language model behind our server: its engine directly, FastAPI, transformers serve
+bench-llm: $(VENV)/.dev  ## Measure a language model behind our server, its engines directly, and other servers
 	$(BIN)/python -m bench.llm $(BENCH_ARGS)
 
 .PHONY: lint

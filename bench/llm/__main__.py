@@ -5,12 +5,13 @@ Parts (--only):
     concurrent  eight streams, which begin together and are of one length; and eight that are not
     cold        process start to first token
 
-Our server runs on ONNX Runtime GenAI with 4 bits per weight (lightship) and with 32 (lightship-fp32), and on
-transformers (lightship-transformers); the textbook server and `transformers serve` run on transformers. So the first
-of ours is what a user gets in each case, and the others tell how much of it is the engine.
+Our server runs on ONNX Runtime GenAI with 4 bits per weight (lightship) and with 32 (lightship-fp32), on transformers
+(lightship-transformers), and on llama.cpp (lightship-gguf). The peers are the textbook server, on transformers, and
+the engines' own servers: `transformers serve`, without and with continuous batching; llama-cpp-python's; and the one
+that is inside llama.cpp (llama-server). ONNX Runtime GenAI has none.
 
 Peers come from the user's package index, pinned, each into an environment that is kept, as are the converted models
-(--cache).
+(--cache). llama-cpp-python has no wheels: it is built once, which needs a C++ compiler and minutes.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Options:
 
 
 def _single(options: Options, setting: Setting) -> object:
-    ours = [OURS[name] for name in options.ours if OURS[name].weights.startswith("genai")]
+    ours = [OURS[name] for name in options.ours]
     found = single.measure(
         ours, setting, rounds=options.rounds, repetitions=4 * options.requests, tokens=options.tokens
     )
@@ -119,7 +120,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # by way of every `with`, which ends the servers
     options = Options(given.ours, given.peers, given.rounds, given.requests, given.tokens)
     cache = given.cache.resolve()
-    for name in sorted({one.environment for one in options.contestants()} | {"convert"}):
+    needed = options.contestants() if set(given.only) - {"single"} else [OURS[name] for name in options.ours]
+    for name in sorted({one.environment for one in needed} | {"convert"}):
         environment(name, cache, PEERS)
     models = prepare(cache, environment("convert", cache, PEERS))
     machine = look(anyway=given.busy)

@@ -1,6 +1,7 @@
-"""A client of streamed answers that costs little: it is on the same cores as the servers, and must not slow them.
+"""A client of streamed answers that costs next to nothing: it is on the same cores as the servers.
 
-While streams are on their way it only receives and looks at the clock; what came is taken apart afterwards.
+It wakes up for the beginning of an answer, until there is text, and for its end: in between the kernel collects what
+comes. All but the first text is taken apart when all streams have ended.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import selectors
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-_READ = 1 << 16  # bytes
+_READ = 1 << 20  # bytes
+_ASLEEP = 1 << 20  # bytes that wake the client before the end; no answer has as many
 _PATIENCE = 300  # seconds of silence after which a run is given up
 
 
@@ -40,8 +42,8 @@ class Heard:
     Attributes:
         sent: When it was sent, in seconds of the monotonic clock; the connection was opened then, too.
         first: Seconds from then to the first text.
-        seconds: Seconds to the last text.
-        tokens: As the server counts them.
+        seconds: Seconds to the end of the answer, which is the connection's.
+        tokens: As the server counts them; where it does not, how many pieces of text there were.
         text: All of it.
     """
 
@@ -111,27 +113,26 @@ def first_text(port: int, ask: Ask, timeout: float) -> float | None:
             connection.sendall(ask.encode())
             while piece := connection.recv(_READ):
                 received += piece
-                if any(_text(event) for _, event in _events(_Raw(0.0, received, [(len(received), 0.0)]))):
+                if _has_text(received):
                     return time.monotonic()
-    except (OSError, NoAnswer):
+    except OSError:
         return None
     return None
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Raw:
-    """One answer as it came: `marks` are the bytes that were there at each time."""
+    """One answer as it came; `first` is when its first text did."""
 
     sent: float
-    content: bytes = b""
-    marks: list[tuple[int, float]] = field(default_factory=list)
-
-    def time_of(self, place: int) -> float:
-        """When the byte before `place` came."""
-        return next(at for there, at in self.marks if there >= place)
+    first: float | None
+    ended: float
+    content: bytes
 
 
 class _Stream:
+    """The requests of one stream, and the answer that is on its way."""
+
     def __init__(self, port: int, asks: Sequence[Ask], began: float) -> None:
         self._port = port
         self._asks = list(asks)
@@ -142,72 +143,74 @@ class _Stream:
         return bool(self._asks)
 
     def begin(self) -> socket.socket:
-        self._pieces: list[bytes] = []
-        self._times: list[float] = []
+        self._content = b""
+        self._first: float | None = None
         self._sent = time.monotonic()
         self._socket = socket.create_connection(("127.0.0.1", self._port), 10)
         self._socket.sendall(self._asks.pop(0).encode())
         return self._socket
 
     def receive(self) -> bool:
+        """Take what is there; false at the end."""
         piece = self._socket.recv(_READ)
-        self._times.append(time.monotonic())
-        self._pieces.append(piece)
+        self._at = time.monotonic()
+        self._content += piece
+        if self._first is None and _has_text(self._content):
+            self._first = self._at
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _ASLEEP)
         return bool(piece)
 
     def ended(self) -> _Raw:
         self._socket.close()
         if self._asks:
             self.due = time.monotonic() + self._asks[0].wait
-        marks, there = [], 0
-        for piece, at in zip(self._pieces, self._times, strict=True):
-            there += len(piece)
-            marks.append((there, at))
-        return _Raw(self._sent, b"".join(self._pieces), marks)
+        return _Raw(self._sent, self._first, self._at, self._content)
 
 
 def _heard(raw: _Raw) -> Heard:
-    texts: list[tuple[float, str]] = []
+    texts: list[str] = []
     tokens = None
-    for at, event in _events(raw):
+    for event in _events(raw.content):
         if text := _text(event):
-            texts.append((at, text))
+            texts.append(text)
         if isinstance(usage := event.get("usage"), dict):
             tokens = int(usage["completion_tokens"])
-    if not texts or tokens is None:
-        raise NoAnswer(f"no text, or no count of tokens: {raw.content[-500:]!r}")
-    text = "".join(text for _, text in texts)
-    return Heard(raw.sent, texts[0][0] - raw.sent, texts[-1][0] - raw.sent, tokens, text)
+    if raw.first is None or not texts:
+        raise NoAnswer(f"no text: {raw.content[-500:]!r}")
+    tokens = len(texts) if tokens is None else tokens
+    return Heard(raw.sent, raw.first - raw.sent, raw.ended - raw.sent, tokens, "".join(texts))
 
 
-def _events(raw: _Raw) -> list[tuple[float, dict[str, Any]]]:
-    """The server-sent events with the times at which they were whole."""
-    head, _, body = raw.content.partition(b"\r\n\r\n")
+def _has_text(content: bytes) -> bool:
+    """Whether there is text in what has come of an answer."""
+    try:
+        return any(_text(event) for event in _events(content))
+    except NoAnswer:
+        return False
+
+
+def _events(content: bytes) -> list[dict[str, Any]]:
+    """The server-sent events that are whole. Raises NoAnswer where it is no stream of them."""
+    head, _, body = content.partition(b"\r\n\r\n")
     status = head.split(b" ", 2)[1:2]
     if status != [b"200"]:
-        raise NoAnswer(f"{raw.content[:500]!r}")
+        raise NoAnswer(f"{content[:500]!r}")
     if b"transfer-encoding: chunked" not in head.lower():
         raise NoAnswer(f"no stream: {head!r}")
-    start = len(head) + 4
-    found, rest = [], b""
-    for end, content in _chunks(body):
-        *whole, rest = (rest + content).split(b"\n\n")
-        for event in whole:
-            data = event.strip().removeprefix(b"data:").strip()
-            if data.startswith(b"{"):
-                found.append((raw.time_of(start + end), json.loads(data)))
-    return found
+    events = b"".join(_chunks(body)).replace(b"\r\n", b"\n").split(b"\n\n")[:-1]
+    pieces = (event.strip().removeprefix(b"data:").strip() for event in events)
+    return [json.loads(piece) for piece in pieces if piece.startswith(b"{")]
 
 
-def _chunks(body: bytes) -> list[tuple[int, bytes]]:
-    """The chunks that are whole (RFC 9112, 7.1), and where each ends."""
+def _chunks(body: bytes) -> list[bytes]:
+    """The chunks that are whole (RFC 9112, 7.1)."""
     found, place = [], 0
     while (line := body.find(b"\r\n", place)) >= 0:
         size = int(body[place:line].partition(b";")[0], 16)
         place = line + 2 + size
         if not size or place > len(body):
             break
-        found.append((place, body[line + 2 : place]))
+        found.append(body[line + 2 : place])
         place += 2
     return found
 

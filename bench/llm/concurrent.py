@@ -67,7 +67,12 @@ def show(title: str, figures: dict[str, Figures], weights: dict[str, str]) -> No
             times = ours.rate / best
             print(f"  {name}: {times:.1f} times the better textbook server's tokens/s (bar: {_BAR}), p99 {told}")
         for peer in (peer for peer in figures if not peer.startswith(("lightship", "textbook"))):
-            print(f"  {name}: {ours.rate / figures[peer].rate:.1f} times {peer}'s tokens/s (bar: 1)", flush=True)
+            if _engine(weights[peer]) == _engine(weights[name]):
+                print(f"  {name}: {ours.rate / figures[peer].rate:.2f} times {peer}'s tokens/s (bar: 1)", flush=True)
+
+
+def _engine(weights: str) -> str:
+    return weights.split(maxsplit=1)[0]
 
 
 def _stream(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from bench.serve.environments import environment
 from bench.serve.server import Question, Server, free_port
 
 PEERS = Path(__file__).parent / "peers"
-_UNUSED = Question("/", "{}", "")  # these servers are asked by `bench.llm.client`
+CONTEXT = 4096  # tokens, which our server has for each text
+_UNUSED = (Question("/", "{}", ""),)  # these servers are asked by `bench.llm.client`
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,46 @@ class Textbook:
         return Server([*command, *address], port, _UNUSED, environ=environ, cwd=folder, log=folder / "log")
 
 
-def _transformers_serve(python: Path, setting: Setting) -> Server:
-    """With its own defaults, and so without continuous batching."""
-    folder, port = setting.place.fresh("transformers-serve"), free_port()
-    environ = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder), "HF_HUB_DISABLE_TELEMETRY": "1"}
-    command = [str(python.with_name("transformers")), "serve", str(setting.models.folder)]
-    address = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    return Server([*command, *address], port, _UNUSED, environ=environ, cwd=folder, log=folder / "log")
+@dataclass(frozen=True)
+class TransformersServe:
+    """transformers' own server, with its own defaults and `options`."""
+
+    options: tuple[str, ...] = ()
+
+    def __call__(self, python: Path, setting: Setting) -> Server:
+        folder, port = setting.place.fresh("transformers-serve"), free_port()
+        environ = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder), "HF_HUB_DISABLE_TELEMETRY": "1"}
+        command = [str(python.with_name("transformers")), "serve", str(setting.models.folder), *self.options]
+        address = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+        return Server([*command, *address], port, _UNUSED, environ=environ, cwd=folder, log=folder / "log")
+
+
+def _llama_cpp_python(python: Path, setting: Setting) -> Server:
+    """With all cores, and without the default that ends a stream where it stands as soon as somebody else asks."""
+    folder, port = setting.place.fresh("llama-cpp-python"), free_port()
+    threads = str(_threads())
+    command = [str(python), "-m", "llama_cpp.server", "--model", str(setting.models.gguf)]
+    options = ["--n_ctx", str(CONTEXT), "--n_threads", threads, "--n_threads_batch", threads]
+    options += ["--interrupt_requests", "false", "--host", "127.0.0.1", "--port", str(port)]
+    return Server([*command, *options], port, _UNUSED, environ={}, cwd=folder, log=folder / "log")
+
+
+@dataclass(frozen=True)
+class LlamaServer:
+    """llama.cpp's own server, inside the library that our server uses."""
+
+    slots: int
+
+    def __call__(self, python: Path, setting: Setting) -> Server:
+        folder, port = setting.place.fresh("llama-server"), free_port()
+        command = [str(python), str(PEERS / "xllamacpp" / "serve.py"), str(setting.models.gguf)]
+        numbers = [str(number) for number in (port, _threads(), self.slots, CONTEXT)]
+        return Server([*command, *numbers], port, _UNUSED, environ={}, cwd=folder, log=folder / "log")
+
+
+def _threads() -> int:
+    """One for each core, as our server has them."""
+    return len(os.sched_getaffinity(0))
 
 
 def _openai(setting: Setting, message: str, tokens: int, model: str | None = None) -> Ask:
@@ -117,6 +152,9 @@ def _ask_transformers(setting: Setting, message: str, tokens: int) -> Ask:
     return _openai(setting, message, tokens, str(setting.models.folder))
 
 
+# By default its cache takes 60 % of the memory that is free, and is filled with zeros before the first answer. This
+# one has room for 16,384 tokens.
+_BATCHING = ("--continuous-batching", "--cb-max-batch-tokens", "512", "--cb-num-blocks", "64")
 _GENAI = ("onnxruntime-genai", "onnx-genai")
 OURS = {
     one.name: one
@@ -132,6 +170,13 @@ OURS = {
             Lightship("transformers-generation", "huggingface", lambda models: models.folder),
             _openai,
         ),
+        Contestant(
+            "lightship-gguf",
+            "llama.cpp Q4_1",
+            "xllamacpp",
+            Lightship("llamacpp", "gguf", lambda models: models.gguf),
+            _openai,
+        ),
     )
 }
 PEER_SERVERS = {
@@ -139,6 +184,15 @@ PEER_SERVERS = {
     for one in (
         Contestant("textbook", "transformers fp32", "transformers", Textbook("float32"), _ask_textbook),
         Contestant("textbook-bf16", "transformers bf16", "transformers", Textbook("bfloat16"), _ask_textbook),
-        Contestant("transformers-serve", "transformers fp32", "transformers", _transformers_serve, _ask_transformers),
+        Contestant("transformers-serve", "transformers fp32", "transformers", TransformersServe(), _ask_transformers),
+        Contestant(
+            "transformers-batching",
+            "transformers fp32",
+            "transformers",
+            TransformersServe(_BATCHING),
+            _ask_transformers,
+        ),
+        Contestant("llama-cpp-python", "llama.cpp Q4_1", "llama-cpp-python", _llama_cpp_python, _openai),
+        Contestant("llama-server", "llama.cpp Q4_1", "xllamacpp", LlamaServer(slots=8), _openai),
     )
 }

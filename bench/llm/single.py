@@ -6,8 +6,10 @@ import json
 import os
 import statistics
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.llm.client import Heard, run_one
@@ -15,8 +17,14 @@ from bench.llm.coldstart import ready
 from bench.llm.contestants import PEERS, Contestant, Lightship, Setting
 from bench.serve.environments import environment
 
-MESSAGE = "Write a story about a fox who wants to learn how to sail a ship across the sea, and who meets a whale."
+_MESSAGE = "Chapter {} is about a fox who learns how to sail a ship across the sea, and who meets a whale. Write it."
 _RATE, _FIRST = 0.95, 1.1  # the bars
+_REST = 0.05  # seconds between two answers, in which the threads of the one before stop to wait for more work
+_PROGRAMS = {
+    "onnxruntime-genai": "genai.py",
+    "llamacpp": "llamacpp.py",
+    "transformers-generation": "generate.py",
+}
 
 
 @dataclass(frozen=True)
@@ -39,24 +47,32 @@ class Pair:
 def measure(
     contestants: Sequence[Contestant], setting: Setting, *, rounds: int, repetitions: int, tokens: int
 ) -> dict[str, Pair]:
-    """In each round both are started anew; they write in turns, so that what disturbs one disturbs the other."""
+    """In each round both are started anew; they write in turns, so that what disturbs one disturbs the other.
+
+    Each message is another one, which no engine has seen: only what stands before it in all chats may be kept.
+    """
     found = {}
     for contestant in contestants:
+        equal = True
         served: list[Heard] = []
         direct: list[Heard] = []
-        ask = contestant.ask(setting, MESSAGE, tokens)
-        for _ in range(rounds):
-            with contestant.run(setting) as server, _Direct(contestant, setting, tokens) as engine:
-                ready(server, ask)
-                run_one(server.port, ask)
-                engine.write()
-                for turn in range(repetitions):
-                    for which in ("served", "direct")[:: -1 if turn % 2 else 1]:
-                        if which == "served":
-                            served.append(run_one(server.port, ask))
-                        else:
-                            direct.append(engine.write())
-        equal = len({one.text for one in (*served, *direct)}) == 1
+        for turn in range(rounds):
+            with contestant.run(setting) as server, _Direct(contestant, setting) as engine:
+                ready(server, contestant.ask(setting, "Hello", 8))
+                for repetition in range(repetitions + 1):
+                    message = _MESSAGE.format(turn * (repetitions + 1) + repetition + 1)
+                    both = {
+                        "served": partial(run_one, server.port, contestant.ask(setting, message, tokens)),
+                        "direct": partial(engine.write, message, tokens),
+                    }
+                    heard = {}
+                    for which in sorted(both, reverse=bool(repetition % 2)):
+                        time.sleep(_REST)
+                        heard[which] = both[which]()
+                    equal = equal and heard["served"].text == heard["direct"].text
+                    if repetition:  # the first one warms both
+                        served.append(heard["served"])
+                        direct.append(heard["direct"])
         found[contestant.name] = Pair(_figures(served), _figures(direct), equal)
     return found
 
@@ -78,20 +94,19 @@ def show(found: dict[str, Pair]) -> None:
 class _Direct:
     """The engine in its process, which waits between two answers."""
 
-    def __init__(self, contestant: Contestant, setting: Setting, tokens: int) -> None:
+    def __init__(self, contestant: Contestant, setting: Setting) -> None:
         assert isinstance(contestant.start, Lightship)
         python = environment(contestant.environment, setting.place.cache, PEERS)
-        script = Path(__file__).with_name("direct.py")
-        threads = len(os.sched_getaffinity(0))
-        arguments = [str(contestant.start.model(setting.models)), str(threads), str(tokens), MESSAGE]
+        script = Path(__file__).parent / "direct" / _PROGRAMS[contestant.start.engine]
+        arguments = [str(contestant.start.model(setting.models)), str(len(os.sched_getaffinity(0)))]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen([str(python), str(script), *arguments], stdin=pipe, stdout=pipe, text=True)
 
-    def write(self) -> Heard:
+    def write(self, message: str, tokens: int) -> Heard:
         """One answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write(json.dumps({"message": message, "tokens": tokens}) + "\n")
         self._process.stdin.flush()
         if not (line := self._process.stdout.readline()):
             raise SystemExit("the engine ended by itself")

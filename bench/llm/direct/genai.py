@@ -1,9 +1,4 @@
-"""ONNX Runtime GenAI by itself, as its documentation shows it: run by the Python of the environment `lightship`.
-
-Arguments: the folder, threads, tokens, and the message. Writes an answer for each line of its input, and prints a
-line of JSON for each: seconds to the first token and to the last, from the message as text to the token as text; how
-many tokens; the text.
-"""
+"""ONNX Runtime GenAI by itself."""
 
 import json
 import os
@@ -41,14 +36,14 @@ def main() -> None:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime_genai as genai
 
-    folder, threads, tokens, message = sys.argv[1:]
+    folder, threads = sys.argv[1:]
     config = genai.Config(folder)
     options = {"intra_op_num_threads": int(threads)}
     config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
     model = genai.Model(config)
     tokenizer = genai.Tokenizer(model)
-    for _ in sys.stdin:
-        print(json.dumps(write(model, tokenizer, message, int(tokens))), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(write(model, tokenizer, **json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
-from lightship_runtime.generation.grammar import BASE, MOST_REPEATED, Grammar, TooLarge, json_text, literal
-from lightship_runtime.generation.grammar_numbers import LARGEST, Bounds, decimals, integers
+from lightship_runtime.generation.grammar import BASE, Grammar, TooLarge, json_text, literal
 from lightship_runtime.generation.schema_shape import (
     MOST_READINGS,
     Endless,
@@ -29,7 +28,7 @@ from lightship_runtime.generation.schema_shape import (
     exclude_each_other,
     most_readings,
 )
-from lightship_runtime.payload.call import RequestError
+from lightship_runtime.generation.schema_values import BOUNDS, counts, is_of, number_rule, string_rule, wrong
 
 MOST_BYTES = 64 << 10
 _DEEPEST = 48
@@ -45,21 +44,8 @@ _OF_KIND = {
     "object": frozenset(("properties", "required", "additionalProperties")),
     "array": frozenset(("items", "minItems", "maxItems")),
     "string": frozenset(("minLength", "maxLength", "format")),
-    "number": frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")),
-}
-_OF_KIND["integer"] = _OF_KIND["number"]
-_DATE = '[0-9]{4} "-" ( "0" [1-9] | "1" [0-2] ) "-" ( "0" [1-9] | [12] [0-9] | "3" [01] )'
-_TIME = (
-    '( [01] [0-9] | "2" [0-3] ) ":" [0-5] [0-9] ":" [0-5] [0-9] ( "." [0-9]{1,9} )? '
-    '( "Z" | [+-] ( [01] [0-9] | "2" [0-3] ) ":" [0-5] [0-9] )'
-)
-_BYTE = '( "25" [0-5] | "2" [0-4] [0-9] | "1" [0-9] [0-9] | [1-9] [0-9] | [0-9] )'
-_FORMATS = {
-    "date": _DATE,
-    "time": _TIME,
-    "date-time": f'{_DATE} "T" {_TIME}',
-    "uuid": 'hex{8} "-" hex{4} "-" hex{4} "-" hex{4} "-" hex{12}',
-    "ipv4": f'{_BYTE} "." {_BYTE} "." {_BYTE} "." {_BYTE}',
+    "number": BOUNDS,
+    "integer": BOUNDS,
 }
 _KINDS = ("object", "array", "string", "number", "integer", "boolean", "null")
 
@@ -69,23 +55,15 @@ def schema_grammar(schema: Mapping[str, Any]) -> str:
     try:
         text = json.dumps(schema)
         if len(text) > MOST_BYTES:
-            raise _wrong("", f"it has more than {MOST_BYTES} bytes")
+            raise wrong("", f"it has more than {MOST_BYTES} bytes")
         return _compiled(text)
     except (TooLarge, RecursionError) as error:
-        raise _wrong("", "it is too large") from error
+        raise wrong("", "it is too large") from error
 
 
 @lru_cache(maxsize=8)  # the texts of one request have one schema, and so have many requests
 def _compiled(text: str) -> str:
     return _Compiler(json.loads(text)).grammar()
-
-
-def _wrong(place: str, why: str) -> RequestError:
-    shown = "".join(one if one.isprintable() else "?" for one in place[:100])
-    where = f" at '{shown}'" if shown else ""
-    return RequestError(
-        f"The schema cannot be kept to{where}: {why}.", param="response_format", code="unsupported_parameter"
-    )
 
 
 class _Compiler:
@@ -100,13 +78,13 @@ class _Compiler:
         name, _ = self._value(self._root, "", 0)
         try:
             if most_readings(self._shapes) > MOST_READINGS:
-                raise _wrong("", "its alternatives begin alike, and too many would have to be followed at once")
+                raise wrong("", "its alternatives begin alike, and too many would have to be followed at once")
             for place, shapes in self._single:
                 for number, one in enumerate(shapes):
                     if not all(exclude_each_other(one, other) for other in shapes[:number]):
-                        raise _wrong(place, "a value may be of several of oneOf; use anyOf")
+                        raise wrong(place, "a value may be of several of oneOf; use anyOf")
         except Endless as error:
-            raise _wrong("", "its alternatives lead back to it, or are too many") from error
+            raise wrong("", "its alternatives lead back to it, or are too many") from error
         return self._grammar.text(f"ws {name}")
 
     def _shape(self, **said: Any) -> Shape:
@@ -117,34 +95,34 @@ class _Compiler:
     def _value(self, schema: Any, place: str, depth: int) -> tuple[str, Shape]:
         """The rule of a schema, which never begins with space nor is empty, and what its values look like."""
         if depth > _DEEPEST:
-            raise _wrong(place, "it is nested too deeply")
+            raise wrong(place, "it is nested too deeply")
         if schema is True or schema == {}:
             return "value", self._shape(kinds=frozenset(_KINDS) - {"integer"})
         if not isinstance(schema, Mapping):
-            raise _wrong(place, "it allows nothing" if schema is False else "it is no schema")
+            raise wrong(place, "it allows nothing" if schema is False else "it is no schema")
         given = schema.keys() - _ANNOTATIONS
         if not given:
             return "value", self._shape(kinds=frozenset(_KINDS) - {"integer"})
         for name in ("$ref", "anyOf", "oneOf", "allOf"):
             if name in given:
                 if len(given) > 1:
-                    raise _wrong(place, f"beside {name} there may be nothing else")
+                    raise wrong(place, f"beside {name} there may be nothing else")
                 return self._combined(name, schema[name], place, depth)
         if "enum" in given or "const" in given:
             return self._listed(schema, given, place)
         kinds = self._kinds(schema, given, place)
         allowed = frozenset(("type",)).union(*(_OF_KIND.get(kind, ()) for kind in kinds))
         if unknown := sorted(given - allowed):
-            raise _wrong(place, f"{unknown[0]} is not known here")
+            raise wrong(place, f"{unknown[0]} is not known here")
         return self._choice([self._of_kind(kind, schema, place, depth) for kind in kinds])
 
     def _combined(self, name: str, given: Any, place: str, depth: int) -> tuple[str, Shape]:
         if name == "$ref":
             return self._reference(given, place, depth)
         if not isinstance(given, list) or not given:
-            raise _wrong(f"{place}/{name}", "it is no list of schemas")
+            raise wrong(f"{place}/{name}", "it is no list of schemas")
         if name == "allOf" and len(given) > 1:
-            raise _wrong(place, "allOf of several is not known here")
+            raise wrong(place, "allOf of several is not known here")
         if len(given) > _MOST_CHOICES:
             raise TooLarge
         found = [self._value(one, f"{place}/{name}/{number}", depth + 1) for number, one in enumerate(given)]
@@ -160,14 +138,14 @@ class _Compiler:
 
     def _reference(self, given: Any, place: str, depth: int) -> tuple[str, Shape]:
         if not isinstance(given, str) or not (given == "#" or given.startswith("#/")):
-            raise _wrong(place, "a $ref must lead to a place within the schema")
+            raise wrong(place, "a $ref must lead to a place within the schema")
         if given in self._references:
             return self._references[given]
         target: Any = self._root
         for part in given.split("/")[1:]:
             name = unquote(part).replace("~1", "/").replace("~0", "~")
             if not isinstance(target, Mapping) or name not in target:
-                raise _wrong(place, "its $ref leads nowhere")
+                raise wrong(place, "its $ref leads nowhere")
             target = target[name]
         rule, shape = self._grammar.reserve(), self._shape()
         self._references[given] = (rule, shape)
@@ -178,21 +156,21 @@ class _Compiler:
 
     def _listed(self, schema: Mapping[str, Any], given: Any, place: str) -> tuple[str, Shape]:
         if unknown := sorted(given - {"enum", "const", "type"}):
-            raise _wrong(place, f"{unknown[0]} beside enum or const is not known here")
+            raise wrong(place, f"{unknown[0]} beside enum or const is not known here")
         values = schema["enum"] if "enum" in given else [schema["const"]]
         if not isinstance(values, list) or ("enum" in given and "const" in given):
-            raise _wrong(place, "enum is a list, and not beside const")
+            raise wrong(place, "enum is a list, and not beside const")
         if len(values) > _MOST_CHOICES:
-            raise _wrong(place, f"enum has more than {_MOST_CHOICES} values")
+            raise wrong(place, f"enum has more than {_MOST_CHOICES} values")
         kinds = self._kinds(schema, given, place) if "type" in given else _KINDS
-        values = [one for one in values if _is_of(one, kinds)]
+        values = [one for one in values if is_of(one, kinds)]
         if not values:
-            raise _wrong(place, "it allows nothing")
+            raise wrong(place, "it allows nothing")
         try:
             texts = frozenset(map(json_text, values))
         except ValueError as error:
-            raise _wrong(place, "a value cannot be written") from error
-        found = frozenset(kind for one in values for kind in _KINDS if kind != "integer" and _is_of(one, (kind,)))
+            raise wrong(place, "a value cannot be written") from error
+        found = frozenset(kind for one in values for kind in _KINDS if kind != "integer" and is_of(one, (kind,)))
         rule = self._grammar.rule(self._grammar.one_of(texts))
         return rule, self._shape(kinds=found, texts=texts, own=self._grammar.widest)
 
@@ -201,10 +179,10 @@ class _Compiler:
         if kinds is None:  # what is said of objects only, say, is meant for objects
             kinds = [kind for kind in ("object", "array", "string", "number") if given & _OF_KIND[kind]]
             if len(kinds) != 1:
-                raise _wrong(place, f"{min(given)} without a type is not known here")
+                raise wrong(place, f"{min(given)} without a type is not known here")
         kinds = [kinds] if isinstance(kinds, str) else kinds
         if not isinstance(kinds, list) or not kinds or not all(kind in _KINDS for kind in kinds):
-            raise _wrong(place, "its type is not known")
+            raise wrong(place, "its type is not known")
         return [kind for kind in dict.fromkeys(kinds) if not (kind == "integer" and "number" in kinds)]
 
     def _of_kind(self, kind: str, schema: Mapping[str, Any], place: str, depth: int) -> tuple[str, Shape]:
@@ -213,20 +191,20 @@ class _Compiler:
         if kind == "array":
             return self._array(schema, place, depth)
         if kind == "string":
-            return self._string(schema, place), self._shape(kinds=frozenset(("string",)))
+            return string_rule(self._grammar, schema, place), self._shape(kinds=frozenset(("string",)))
         if kind in ("number", "integer"):
-            return self._number(kind, schema, place), self._shape(kinds=frozenset(("number",)))
+            return number_rule(self._grammar, kind, schema, place), self._shape(kinds=frozenset(("number",)))
         return kind, self._shape(kinds=frozenset((kind,)))
 
     def _object(self, schema: Mapping[str, Any], place: str, depth: int) -> tuple[str, Shape]:
         properties = schema.get("properties", {})
         required = schema.get("required", [])
         if not isinstance(properties, Mapping) or len(properties) > _MOST_MEMBERS:
-            raise _wrong(place, f"properties are an object, of at most {_MOST_MEMBERS}")
+            raise wrong(place, f"properties are an object, of at most {_MOST_MEMBERS}")
         if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
-            raise _wrong(place, "required is a list of names")
+            raise wrong(place, "required is a list of names")
         if missing := [name for name in required if name not in properties]:
-            raise _wrong(place, f"{missing[0][:40]} is required, and not among the properties")
+            raise wrong(place, f"{missing[0][:40]} is required, and not among the properties")
         if not properties:
             return self._map(schema.get("additionalProperties", True), place, depth)
         members: list[tuple[str, bool]] = []
@@ -236,7 +214,7 @@ class _Compiler:
             try:
                 key = literal(json_text(name))
             except ValueError as error:
-                raise _wrong(place, "a name cannot be written") from error
+                raise wrong(place, "a name cannot be written") from error
             members.append((self._grammar.rule(f'{key} ":" ws {rule}'), name in required))
         names = list(properties)
         first = next((number for number, (_, needed) in enumerate(members) if needed), None)
@@ -274,7 +252,7 @@ class _Compiler:
         return self._grammar.rule(body), self._shape(kinds=kinds, inner=[shape], own=2)
 
     def _array(self, schema: Mapping[str, Any], place: str, depth: int) -> tuple[str, Shape]:
-        least, most = _counts(schema, "minItems", "maxItems", place)
+        least, most = counts(schema, "minItems", "maxItems", place)
         kinds = frozenset(("array",))
         if most == 0:
             return self._grammar.rule('"[" ws "]"'), self._shape(kinds=kinds)
@@ -283,79 +261,6 @@ class _Compiler:
         rest = self._grammar.repeated(further, max(0, least - 1), None if most is None else most - 1)
         body = f'"[" ws {rule} {rest} ws "]"' if least else f'"[" ws ( {rule} {rest} ws )? "]"'
         return self._grammar.rule(body), self._shape(kinds=kinds, inner=[shape], own=2)
-
-    def _string(self, schema: Mapping[str, Any], place: str) -> str:
-        form = schema.get("format")
-        least, most = _counts(schema, "minLength", "maxLength", place)
-        if form is not None:
-            if not isinstance(form, str) or form not in _FORMATS:
-                raise _wrong(place, f"of formats it knows {', '.join(_FORMATS)}")
-            if least or most is not None:
-                raise _wrong(place, "a format beside lengths is not known here")
-            return self._grammar.rule(f'"\\"" {_FORMATS[form]} "\\""')
-        if not least and most is None:
-            return "string"
-        if most == 0:
-            return self._grammar.rule(r'"\"\""')
-        return self._grammar.rule(f'"\\"" {self._grammar.repeated("char", least, most)} "\\""')
-
-    def _number(self, kind: str, schema: Mapping[str, Any], place: str) -> str:
-        if not schema.keys() & _OF_KIND["number"]:
-            return kind
-        least, above = _bound(schema, "minimum", "exclusiveMinimum", place, sign=1)
-        most, below = _bound(schema, "maximum", "exclusiveMaximum", place, sign=-1)
-        bounds = Bounds(
-            -LARGEST if least is None else least, LARGEST if most is None else most, above=above, below=below
-        )
-        body = integers(bounds) if kind == "integer" else decimals(bounds)
-        if body is None:
-            raise _wrong(place, "there is no number within its bounds")
-        return self._grammar.rule(body)
-
-
-def _is_of(value: Any, kinds: Any) -> bool:
-    if isinstance(value, bool):
-        return "boolean" in kinds
-    if isinstance(value, int):
-        return "number" in kinds or "integer" in kinds
-    if isinstance(value, float):
-        return "number" in kinds or ("integer" in kinds and value.is_integer())
-    if value is None:
-        return "null" in kinds
-    if isinstance(value, str):
-        return "string" in kinds
-    return ("array" if isinstance(value, list) else "object") in kinds
-
-
-def _counts(schema: Mapping[str, Any], lower: str, upper: str, place: str) -> tuple[int, int | None]:
-    least, most = schema.get(lower, 0), schema.get(upper)
-    for value in (least, 0 if most is None else most):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise _wrong(place, f"{lower} and {upper} are whole numbers")
-    if most is not None and most < least:
-        raise _wrong(place, "it allows nothing")
-    if max(least, most or 0) > MOST_REPEATED:
-        raise _wrong(place, f"{lower} and {upper} are at most {MOST_REPEATED} here")
-    return least, most
-
-
-def _bound(
-    schema: Mapping[str, Any], including: str, excluding: str, place: str, *, sign: int
-) -> tuple[int | None, bool]:
-    """The stronger of two bounds, and whether it is left out itself."""
-    found: list[tuple[int, bool]] = []
-    for name, out in ((including, False), (excluding, True)):
-        if name not in schema:
-            continue
-        value: Any = schema[name]
-        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        if isinstance(value, bool) or not whole or abs(value) > LARGEST:
-            raise _wrong(place, f"{name} is known here as a whole number of at most 15 digits")
-        found.append((int(value) * sign, out))
-    if not found:
-        return None, False
-    strongest = max(found)
-    return strongest[0] * sign, strongest[1]
 
 
 OBJECT = "".join(f"{name} ::= {body}\n" for name, body in {"root": "object", **BASE}.items())

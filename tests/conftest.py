@@ -35,6 +35,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         (name,) = marker.args
         if shutil.which(name) is None:
             absent(f"the program {name!r} is not installed")
+    if item.get_closest_marker("gpu") and not Path("/dev/nvidiactl").exists():
+        pytest.skip("this machine has no NVIDIA GPU: make test-gpu, on one that has")
 
 
 @pytest.fixture

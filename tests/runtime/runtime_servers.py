@@ -26,8 +26,9 @@ def free_port() -> int:
 def family(pid: int) -> list[int]:
     """All processes below one."""
     found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        found += [int(child), *family(int(child))]
+    for thread in Path(f"/proc/{pid}/task").iterdir():  # a child is listed with the thread that has started it
+        for child in (thread / "children").read_text().split():
+            found += [int(child), *family(int(child))]
     return found
 
 
@@ -75,10 +76,10 @@ class Runtime:
             self.events.append({"event": "end of log"})
             self._changed.notify_all()
 
-    def wait_for(self, name: str) -> dict[str, Any]:
+    def wait_for(self, name: str, seconds: float = START) -> dict[str, Any]:
         """The event `name`, when it comes."""
         with self._changed:
-            self._changed.wait_for(lambda: self.event(name) or self.event("end of log"), START)
+            self._changed.wait_for(lambda: self.event(name) or self.event("end of log"), seconds)
         found = self.event(name)
         assert found, f"no {name!r} in the log: {self.events}"
         return found

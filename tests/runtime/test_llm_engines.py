@@ -399,6 +399,8 @@ def test_json_that_follows_a_schema(onnx: Path) -> None:
             assert caught.value.param == "response_format"
         with pytest.raises(RequestError, match="bytes"):
             next(engine.generate(asked("A", 9, response_format="json_schema", schema={"enum": ["a" * (1 << 17)]})))
+        with pytest.raises(RequestError, match="places"):  # 17 GB of memory, and the end of the process
+            next(engine.generate(asked("A", 9, response_format="json_schema", schema={"minItems": 1 << 40})))
         assert idle(engine)
 
 

@@ -16,7 +16,8 @@ TEMPLATE = (
 _TEXT = "The quick brown fox jumps over the lazy dog. Once upon a time there was a ship of light on the sea. "
 
 
-def language_model(path: Path) -> Path:
+def language_model(path: Path, heads: int = 4, hidden: int = 64) -> Path:
+    """`heads` of `hidden` numbers together: vLLM's attention takes none that are smaller than 32."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -35,11 +36,11 @@ def language_model(path: Path) -> Path:
     torch.manual_seed(1)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=64,
+        hidden_size=hidden,
         intermediate_size=128,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
         max_position_embeddings=CONTEXT,
         bos_token_id=0,
         eos_token_id=1,

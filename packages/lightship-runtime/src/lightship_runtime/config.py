@@ -32,6 +32,7 @@ EngineName = Literal[
     "onnxruntime-genai",
     "transformers-generation",
     "llamacpp",
+    "vllm",
     "python",
 ]
 Datatype = Literal["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"]
@@ -60,7 +61,8 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
             function without arguments.
         context: For language models: the tokens that prompt and answer may have together, at most the model's own;
             None lets the engine decide.
-        quantize: For transformers-generation: how many bits the weights are loaded with; None for those of the files.
+        quantize: For transformers-generation and vllm: how many bits the weights are loaded with; None for those of
+            the files.
         input_dtype: For TorchScript and safetensors files, which do not say it: the type of their input tensors.
         input_shape: For the same: the lengths of one instance's tensor, -1 where any will do; None where unknown.
     """

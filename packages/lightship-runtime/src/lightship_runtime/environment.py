@@ -11,6 +11,7 @@ PREFIX = "LIGHTSHIP_"
 CONFIG = "LIGHTSHIP_CONFIG"
 APP = "LIGHTSHIP_APP"
 PORTS = ("LIGHTSHIP_PORT", "PORT")  # the second is what Knative, Cloud Run and Heroku set
+VLLM_ARGS = "LIGHTSHIP_VLLM_ARGS"
 DEFAULT_CONFIG = "/app/.lightship/serve.json"
 
 

@@ -24,7 +24,7 @@ def assemble(plan: Plan, base: Base, layers: Sequence[Layer], environ: Mapping[s
         platform=Platform(base.architecture),
         settings=Settings(
             entrypoint=(PYTHON, "-m", "lightship_runtime"),
-            environment=_environment(base, image.environment),
+            environment=_environment(base, {**_gpu(plan), **image.environment}),
             user=plan.user.value,
             working_directory=f"/{APP}",
             ports=(server.port,),
@@ -49,6 +49,13 @@ def _environment(base: Base, chosen: Mapping[str, str]) -> tuple[tuple[str, str]
     variables.setdefault("XDG_CACHE_HOME", "/tmp/.cache")  # noqa: S108 - the container's /tmp is its own
     variables.update(chosen)
     return tuple(variables.items())
+
+
+def _gpu(plan: Plan) -> dict[str, str]:
+    """What NVIDIA's container toolkit reads: all GPUs that the container is given, to compute and to be listed."""
+    if plan.project.settings.target.gpu is None:
+        return {}
+    return {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
 
 
 def _annotations(plan: Plan, base: Base) -> tuple[tuple[str, str], ...]:

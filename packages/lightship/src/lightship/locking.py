@@ -129,9 +129,21 @@ def bring_up_to_date(
     # Both have inputs of their own, which say whether they still hold.
     pruned, prefetched = (old.pruned, old.prefetched) if old else (None, None)
     wheels, conversion = resolved
+    _check_gpu(plan, wheels)
     new = Lock(target, inputs, base.to_dict(), wheels, pruned=pruned, prefetched=prefetched, conversion=conversion)
     write_lock(path, new)
     return Locked(new, base, differences(old, new) if old else (f"{path.name} written",))
+
+
+def _check_gpu(plan: Plan, wheels: Sequence[LockedWheel]) -> None:
+    """Refuse an image for GPUs whose PyTorch is for CPUs: where both are offered, the build with a label is newer."""
+    torch = next((wheel for wheel in wheels if wheel.name == "torch"), None)
+    if plan.project.settings.target.gpu and torch is not None and torch.version.endswith("+cpu"):
+        raise LockError(
+            f"[target] gpu, but torch was resolved to its build for CPUs, {torch.version}.",
+            hint="Leave out the index or folder that has it: UV_EXTRA_INDEX_URL, PIP_EXTRA_INDEX_URL, UV_FIND_LINKS, "
+            "PIP_FIND_LINKS, or the same in pip's and uv's own configuration.",
+        )
 
 
 def _tell(base_known: BaseKnown, done: Future[DebianLock | ImageLock], *, resolving: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -235,6 +235,9 @@ class Engine(ABC):
     def stream(self, instance: Any, options: Options) -> Iterator[Any]:
         """The parts of one answer as JSON values, as they come. Closing the iterator stops the work."""
         raise NotImplementedError
+
+    def watch(self, lost: Callable[[str], None]) -> None:  # noqa: B027  # most engines end with their process
+        """Call `lost` with the reason, from any thread, when nothing can be answered any more."""
 
     def set_threads(self, threads: int) -> None:  # noqa: B027  # most engines have nothing to set
         """Use so many threads from now on: called in a child after a fork."""

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for users' async functions: it lives as long as the process does.
+"""An event loop in a thread of its own, for users' async functions and for libraries that have no other form.
 
 One loop for everything, because what load() opens (clients, pools) belongs to the loop that it was opened in.
 """
@@ -7,18 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 _END = object()
 
 
 class EventLoop:
-    """Runs coroutines for threads that have no loop; several threads may wait at once."""
+    """Runs coroutines for threads that have no loop; several threads may wait at once.
 
-    def __init__(self) -> None:
+    It lives as long as the process does, or until `stop`.
+    """
+
+    def __init__(self, name: str = "user-async") -> None:
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="user-async", daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def start(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
+        """Run a coroutine without waiting for it. Cancelling what is returned cancels the coroutine."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def stop(self) -> None:
+        """Cancel all that runs, and end the thread."""
+        self.wait(_cancel_others())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
 
     def wait(self, coroutine: Awaitable[Any]) -> Any:
         """The coroutine's result. Raises what it raises."""
@@ -47,3 +62,10 @@ async def _awaited(coroutine: Awaitable[Any]) -> Any:
 
 async def _gathered(coroutines: Sequence[Awaitable[Any]]) -> list[Any]:
     return await asyncio.gather(*coroutines, return_exceptions=True)
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

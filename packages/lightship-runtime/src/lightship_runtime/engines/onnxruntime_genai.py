@@ -20,6 +20,7 @@ from lightship_runtime.generation.bounds import fitting, tokens_to_write
 from lightship_runtime.generation.engine import GenerationEngine
 from lightship_runtime.generation.handover import Handover
 from lightship_runtime.generation.request import GenerationRequest
+from lightship_runtime.generation.schemas import guided_schema
 from lightship_runtime.generation.templates import ChatTemplate, folder_template
 from lightship_runtime.payload.call import RequestError
 
@@ -27,9 +28,6 @@ DEFAULT_CONTEXT = 4096  # tokens, where nobody says more: room for all of them i
 SLOTS = 8  # texts at once: two batches
 _LOGPROBS = 20  # as many as OpenAI's API can ask for
 _MAX_CONFIG = 4 << 20  # bytes
-_MAX_SCHEMA = 64 << 10  # bytes: a schema is compiled while the other texts wait
-# White space that is left to the model has no end in the library's grammars, and models that know no way on write it.
-_SPACED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _SEEDS = 1 << 31  # the library's are C integers, and negative ones mean none
 
 
@@ -147,11 +145,7 @@ class OnnxGenAiEngine(GenerationEngine):
 def _guidance(request: GenerationRequest) -> tuple[str, str] | None:
     if request.response_format == "text":
         return None
-    asked = {"type": "object"} if request.response_format == "json_object" else request.schema or {}
-    schema = json.dumps({**asked, "x-guidance": _SPACED})
-    if len(schema) > _MAX_SCHEMA:
-        raise RequestError(f"The schema has more than {_MAX_SCHEMA} bytes.", param="response_format")
-    return "json_schema", schema
+    return "json_schema", guided_schema(request)
 
 
 def _refusal(error: Exception, job: Job) -> Exception:

@@ -21,6 +21,7 @@ _CLASSES = {
     "onnxruntime-genai": "onnxruntime_genai.OnnxGenAiEngine",
     "transformers-generation": "transformers_generation.TransformersGenerationEngine",
     "llamacpp": "llamacpp.LlamaCppEngine",
+    "vllm": "vllm.VllmEngine",
     "python": "python.PythonEngine",
 }
 

@@ -79,6 +79,8 @@ class _Front:
         self._state = State()
         self._stop = asyncio.Event()
         self._signals = 0
+        self._parent = os.getppid()
+        self._group: int | None = None  # of the process with the model, and of whatever it has begun
 
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
@@ -122,8 +124,18 @@ class _Front:
         clock.cancel()
         if tracing is not None:
             await loop.run_in_executor(None, tracing.close)
+        self._end_orphans()
         self._log.event("stopped", unfinished=dispatcher.unfinished)
         return 0
+
+    def _end_orphans(self) -> None:
+        """End what the process with the model has begun, where the first process was killed and cannot.
+
+        It would stay, and keep a GPU's memory.
+        """
+        if self._group not in (None, os.getpgrp()) and os.getppid() != self._parent:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._group, signal.SIGKILL)
 
     def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log a mistake of ours: what kind and where, for an exception's text may quote the request."""
@@ -179,6 +191,8 @@ class _Front:
         state.golden = hello.golden
         for name, seconds in hello.phases.items():
             state.phases[name] = max(state.phases.get(name, 0.0), seconds)
+        with contextlib.suppress(ProcessLookupError):
+            self._group = os.getpgid(hello.pid)
         link = Link(self._dispatcher, hello.pid, hello.slots)
         if hello.abilities.context is not None:
             self._dispatcher.bound_tokens(hello.abilities.context * hello.slots * hello.workers)

@@ -211,7 +211,14 @@ class _Host:
         theirs.close()
         if not shared:
             engine.set_threads(self._threads)
-        Worker(mine, loaded.answering, slots, streams=engine.streams).run()
+        worker = Worker(mine, loaded.answering, slots, streams=engine.streams)
+
+        def lost(reason: str) -> None:
+            self._log.event("model lost", level="error", reason=reason)
+            worker.end()  # and with it this process, which is replaced
+
+        engine.watch(lost)
+        worker.run()
 
     def _announce(self, phase: str, done: float | None) -> None:
         self._birth.send(encode(Phase(phase, done)))

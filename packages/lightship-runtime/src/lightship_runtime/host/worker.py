@@ -84,6 +84,11 @@ class Worker:
         outcome = Outcome(places, follows=True)
         return Stream(work.number, call.protocol, self._answering.stream(call, outcome), outcome)
 
+    def end(self) -> None:
+        """Read no more, from any thread: `run` returns."""
+        with contextlib.suppress(OSError):
+            self._link.shutdown(socket.SHUT_RD)
+
     def _steer(self, message: Cancel | Flow | More) -> None:
         with self._changed:
             stream = self._streaming.get(message.number)

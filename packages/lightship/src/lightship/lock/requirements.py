@@ -163,6 +163,12 @@ def pins(source: RequirementsSource) -> dict[str, str]:
     return found
 
 
+def required(source: RequirementsSource) -> dict[str, str]:
+    """Every package that the requirements name, by normalised name, with its pin; '' for one that has none."""
+    named = {line.name: "" for line in source.lines if line.name}
+    return {**named, **pins(source)}
+
+
 def check_supported(source: RequirementsSource) -> None:
     """Refuse, before a resolver runs, what would have to be built. Raises `LockError` naming the line."""
     for line in source.lines:

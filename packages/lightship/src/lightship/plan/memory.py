@@ -25,7 +25,10 @@ _AROUND: dict[EngineName, int] = {
     "onnxruntime-genai": 160 * _MB,  # onnxruntime-genai 0.18
     "transformers-generation": 400 * _MB,  # torch 2.13 for CPUs, transformers 5.23
     "llamacpp": 85 * _MB,  # xllamacpp 2026.10
+    # Of the GPU's memory: CUDA's context, graphs, a step of 2,048 tokens. Not measured, for want of a GPU.
+    "vllm": 3000 * _MB,
 }
+VLLM_SHARE = 0.92  # of the GPU's memory that vLLM takes, whatever the model: its gpu_memory_utilization
 _CHUNK = 256  # tokens of a prompt that are computed at once, see lightship_runtime.engines.genai_lanes
 # ONNX Runtime's MatMulNBits: blocks of 32 weights share a scale in single precision.
 _SCALE_BITS = 32 / 32
@@ -67,7 +70,9 @@ def estimate(
         quantize: What the weights are converted to, or loaded with; None where they are served as they are.
         files: Bytes of the files as they are.
     """
-    if quantize is None:
+    if engine == "vllm":
+        weights = _on_gpu(language, quantize, files)
+    elif quantize is None:
         weights = files
     elif engine == "transformers-generation":
         weights = loaded_size(language, quantize, files)
@@ -103,9 +108,20 @@ def loaded_size(language: Language, quantize: Quantization, files: int) -> int:
     return int((language.parameters - tables) * _LOADED_BITS[quantize] / 8) + tables * _number(language, files)
 
 
+def _on_gpu(language: Language, quantize: Quantization | None, files: int) -> int:
+    """Bytes of the weights in vLLM: 16 bits each, where the files have more; the tables of words always."""
+    tables = language.vocabulary * language.hidden * (1 if language.tied else 2)
+    layers = max(language.parameters - tables, 0)
+    if quantize == "4bit":
+        return layers * 9 // 16 + tables * 2  # NF4 has a scale in single precision for 64 weights
+    if quantize == "8bit":
+        return layers + tables * 2
+    return min(files, language.parameters * 2) if language.parameters else files
+
+
 def _cache_bytes(engine: EngineName, language: Language, files: int) -> int:
     """Bytes of a number in the cache: single precision on CPUs, half in llama.cpp, as the weights in transformers."""
-    if engine == "llamacpp":
+    if engine in ("llamacpp", "vllm"):
         return 2
     return _number(language, files) if engine == "transformers-generation" else 4
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightship.errors import ProjectError
-from lightship.lock.requirements import RequirementsSource, pins
+from lightship.lock.requirements import RequirementsSource, pins, required
 from lightship.models import Model, compare, detect
 from lightship.plan.accelerator import Accelerator, decide_accelerator
 from lightship.plan.base import BaseChoice, decide_base
@@ -17,6 +17,7 @@ from lightship.plan.optimize import Conversion, decide_optimize
 from lightship.plan.platforms import decide_platforms
 from lightship.plan.requirements import decide_requirements
 from lightship.plan.server import Server, decide_server
+from lightship.plan.vllm import without_pinned_by_vllm
 from lightship.plan.weights import Delivery, decide_weights
 from lightship.project import Project
 from lightship.project.context import Context, ContextFile, context_file, read_context
@@ -71,7 +72,11 @@ def make_plan(project: Project) -> Plan:
     requirements = decide_requirements(project, model)
     generation = None
     if model is not None and writes_text(project, model):
-        generation = decide_generation(project, model, decide_accelerator(pins(requirements.value)))
+        needed = required(requirements.value)
+        accelerator = decide_accelerator(needed, project.settings.target.gpu)
+        generation = decide_generation(project, model, accelerator, needed)
+        if generation.engine.value == "vllm":
+            requirements = without_pinned_by_vllm(requirements)
     optimize = decide_optimize(project, model, requirements.value, generation)
     context = _context(project, model, converted=optimize.value is not None)
     of_model = {file for file in model.files if file not in model.code} if model else set()
@@ -85,12 +90,12 @@ def make_plan(project: Project) -> Plan:
         weights_files=weights,
         app_files=tuple(file for file in context.files if file not in weights),
         platforms=decide_platforms(project),
-        base=decide_base(project),
+        base=decide_base(project, compiles=generation is not None and generation.compiles),
         server=decide_server(project, model, optimize.value, generation),
         generation=generation,
         requirements=requirements,
         optimize=optimize,
-        accelerator=decide_accelerator(pins(requirements.value)),
+        accelerator=decide_accelerator(required(requirements.value), project.settings.target.gpu),
         weights=decide_weights(weights),
         layers=Decision(
             "layers",
@@ -99,7 +104,7 @@ def make_plan(project: Project) -> Plan:
             "what changes together lies together, the most stable first: a code change sends the last layer only",
         ),
         compression=_decide_compression(project),
-        pruning=_decide_pruning(project),
+        pruning=_decide_pruning(project, compiles=generation is not None and generation.compiles),
         user=Decision("user", USER, f"{USER}, files owned by root", "non-root by number, which Kubernetes can check"),
         proof=_decide_proof(project, generation),
         warnings=_warnings(model, pinned, context),
@@ -184,8 +189,11 @@ def _decide_compression(project: Project) -> Decision[str]:
     return Decision("compression", chosen, chosen, reasons[chosen])
 
 
-def _decide_pruning(project: Project) -> Decision[str]:
+def _decide_pruning(project: Project, *, compiles: bool) -> Decision[str]:
     level = project.settings.image.prune
+    if compiles and level == "safe":
+        reason = "the server compiles for the GPU that it finds, with headers and tools of the wheels"
+        return Decision("pruning", "none", "none", reason)
     if level in ("used", "traced") and project.golden is None:
         raise ProjectError(
             f'[image] prune = "{level}" leaves out what the golden request does not use, and there is none.',

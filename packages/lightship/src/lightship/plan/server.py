@@ -75,10 +75,8 @@ def decide_server(
 
 def _writes(project: Project, generation: Generation) -> Decision[Server]:
     serve, engine = project.settings.serve, generation.engine.value
-    requirements = (
-        *(GRPC_REQUIREMENTS if serve.grpc_port else ()),
-        *(QUANTIZED_REQUIREMENTS if generation.loaded_with else ()),
-    )
+    bits = QUANTIZED_REQUIREMENTS if generation.loaded_with and engine == "transformers-generation" else ()
+    requirements = (*(GRPC_REQUIREMENTS if serve.grpc_port else ()), *bits, *generation.requirements)
     server = Server(None, engine, serve.port, serve.health, requirements)
     texts = f"{generation.slots} texts at once" if generation.slots > 1 else "one text at a time"
     return Decision(

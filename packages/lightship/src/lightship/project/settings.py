@@ -80,6 +80,7 @@ class TargetTable(Table, frozen=True):
     """`[target]`: the machine that the image is for."""
 
     memory: str | None = None
+    gpu: Literal["nvidia"] | None = None
 
 
 class TestTable(Table, frozen=True):

@@ -10,6 +10,7 @@ from lightship.errors import EngineError
 from lightship.oci.image import Image
 from lightship.run.client import QUICK, Client, ClientContainer
 from lightship.run.engine import RunOptions
+from lightship.run.gpus import takes_gpus
 from lightship.session import Session
 
 FIRST_WITH_ZSTD = 23  # moby#41759; 20.10 fails with "archive/tar: invalid tar header"
@@ -39,7 +40,8 @@ class DockerEngine:
         return self._client.load(image, session, name=name, plain=self.server_version() < FIRST_WITH_ZSTD)
 
     def start(self, image: Image, session: Session, options: RunOptions) -> ClientContainer:
-        return self._client.start(self.load(image, session), image, options)
+        gpus = ("--gpus", "all") if takes_gpus(image) else ()
+        return self._client.start(self.load(image, session), image, options, gpus)
 
     def server_version(self) -> int:
         """The daemon's major version; raises `EngineError` where none answers."""

@@ -13,6 +13,7 @@ from lightship.errors import EngineError
 from lightship.oci.image import Image
 from lightship.run.client import PATIENT, Client, ClientContainer
 from lightship.run.engine import RunOptions
+from lightship.run.gpus import takes_gpus
 from lightship.session import Session
 
 _NOT_FOUND = 127  # of `podman run`, where the command is not in the container: everything else worked
@@ -50,7 +51,8 @@ class PodmanEngine:
         return self._client.load(image, session, name=name, plain=False)
 
     def start(self, image: Image, session: Session, options: RunOptions) -> ClientContainer:
-        return self._client.start(self.load(image, session), image, options, limits())
+        gpus = ("--device", "nvidia.com/gpu=all") if takes_gpus(image) else ()
+        return self._client.start(self.load(image, session), image, options, (*limits(), *gpus))
 
     @property
     def _client(self) -> Client:

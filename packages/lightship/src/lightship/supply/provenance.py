@@ -48,6 +48,7 @@ TOLD = frozenset(
         "optimize.onnx",
         "optimize.tolerance",
         "target.memory",
+        "target.gpu",
         "python.version",
         "base.packages",
         "serve.app",

@@ -367,6 +367,21 @@ def test_the_cache_grows_with_context_and_texts() -> None:
     assert cache(1024, 1, workers=3) == 3 * cache(1024, 1)
 
 
+def test_texts_of_transformers_are_counted_by_family(folder: Path) -> None:
+    def planned(**more: Any) -> Any:
+        return plan(folder, model={"engine": "transformers-generation"}, **more).generation
+
+    assert planned().slots == 8
+    assert planned().memory.value.cache == 8 * planned(serve={"concurrency": 1}).memory.value.cache
+    # Rows are taken in powers of two.
+    assert planned(serve={"concurrency": 3}).memory.value == planned(serve={"concurrency": 4}).memory.value
+    eight = plan(folder, model={"engine": "transformers-generation", "quantize": "8bit"}).generation
+    assert eight is not None
+    assert eight.slots == 1
+    changed(folder, architectures=["MambaForCausalLM"])
+    assert planned().slots == planned(serve={"concurrency": 4}).slots == 1
+
+
 def test_what_does_not_fit_is_refused_with_ways_out_that_fit(folder: Path) -> None:
     def limited(**more: Any) -> Plan:
         return plan(folder, target={"memory": "1200MB"}, **more)
@@ -389,10 +404,17 @@ def test_fewer_bits_are_a_way_out_where_transformers_serves(folder: Path) -> Non
     weights = {"w": np.zeros((4096, 32768), np.float16)}
     save_file(weights, folder / "model" / "model.safetensors")
     model = {"engine": "transformers-generation", "context": 512}
+    alone = {"serve": {"concurrency": 1}, "target": {"memory": "640MB"}}
     with pytest.raises(ProjectError) as caught:
-        plan(folder, model=model, target={"memory": "640MB"})
+        plan(folder, model=model, **alone)
     assert '[model] quantize = "4bit"' in str(caught.value.hint)
-    assert plan(folder, model={**model, "quantize": "4bit"}, target={"memory": "640MB"}).generation
+    assert plan(folder, model={**model, "quantize": "4bit"}, **alone).generation
+    with pytest.raises(ProjectError, match="8 texts") as caught:  # neither fewer bits nor fewer texts are enough
+        plan(folder, model=model, target={"memory": "640MB"})
+    hint = str(caught.value.hint)
+    assert 'quantize = "4bit" with [serve] concurrency = 1' in hint
+    context = int(hint.partition("[model] context = ")[2].partition(" ")[0])
+    assert plan(folder, model={**model, "quantize": "4bit", "context": context}, **alone).generation
 
 
 def test_what_fits_in_no_way_says_what_it_needs(folder: Path) -> None:

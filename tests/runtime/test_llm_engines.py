@@ -58,10 +58,19 @@ def gguf(folder: Path) -> Path:
     return tiny.gguf(folder, folder.with_name("tiny.gguf"))
 
 
-@pytest.fixture(scope="module", params=[GENAI, REFERENCE, LLAMA])
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> Path:
+    """The same model with a setting that only `generate()` knows, so that its texts are written one by one."""
+    path = shutil.copytree(folder, folder.with_name("alone"))
+    told = json.loads((path / "generation_config.json").read_text())
+    (path / "generation_config.json").write_text(json.dumps({**told, "max_time": 600.0}))
+    return path
+
+
+@pytest.fixture(scope="module", params=["onnx", "folder", "alone", "gguf"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
-    path = request.getfixturevalue({GENAI: "onnx", REFERENCE: "folder", LLAMA: "gguf"}[request.param])
-    with closing(opened(path, request.param)) as made:
+    path = request.getfixturevalue(request.param)
+    with closing(opened(path, {"onnx": GENAI, "gguf": LLAMA}.get(request.param, REFERENCE))) as made:
         yield made
 
 

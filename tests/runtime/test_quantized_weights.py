@@ -52,6 +52,7 @@ def test_weights_take_the_bits_that_are_asked_for_and_texts_repeat(folder: Path,
         text, finish = greedy(engine)
         assert greedy(engine) == (text, finish)
         assert text.strip()
+        assert engine.slots == (8 if bits == "4bit" else 1)
         assert bytes_of_layers(engine) == size // share
         told = engine._model.lm_head.weight
         assert told.dtype == torch.float32  # tables of words stay as they are

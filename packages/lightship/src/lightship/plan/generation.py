@@ -16,6 +16,7 @@ from lightship.plan.vllm import against_quantize, brought, check_workers, vllm_r
 from lightship.project import Project, Settings
 from lightship.quantities import human_size, parse_size
 from lightship_runtime.config import EngineName
+from lightship_runtime.engines.transformers_families import texts_at_once
 from lightship_runtime.golden import Golden
 
 DEFAULT_CONTEXT = 4096  # tokens, where nobody says more: what a text of some pages and its answer need
@@ -26,7 +27,8 @@ _ENGINES: dict[str, tuple[EngineName, ...]] = {
     "gguf": ("llamacpp", "onnxruntime-genai"),
     "onnx-genai": ("onnxruntime-genai",),
 }
-# Texts at once, as the engines themselves have it; some take as many as [serve] concurrency says.
+# Texts at once, as the engines themselves have it; some take as many as [serve] concurrency says. With transformers
+# the model's family says more.
 _SLOTS: dict[EngineName, int] = {"onnxruntime-genai": 8, "transformers-generation": 1, "llamacpp": 4, "vllm": 64}
 _ANY_SLOTS = ("onnxruntime-genai", "vllm")
 # The architectures of text that the model builder of onnxruntime-genai 0.18 converts for CPUs (models/builder.py).
@@ -116,11 +118,21 @@ def decide_generation(
         )
     context = asked or min(own or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
     slots = _SLOTS[engine.value]
-    if engine.value in _ANY_SLOTS:
-        slots = project.settings.serve.concurrency or slots
+    if _any_slots(engine.value, model, quantize.value):
+        slots = project.settings.serve.concurrency or max(slots, _family(model, quantize.value))
     memory = _decide_memory(project, model, engine.value, quantize.value, context, slots)
     requirements = vllm_requirements(required) if engine.value == "vllm" else ()
     return Generation(engine, context, slots, quantize, memory, requirements)
+
+
+def _any_slots(engine: EngineName, model: Model, quantize: Quantization | None) -> bool:
+    """Whether there are as many texts at once as [serve] concurrency says."""
+    return engine in _ANY_SLOTS or (engine == "transformers-generation" and _family(model, quantize) > 1)
+
+
+def _family(model: Model, quantize: Quantization | None) -> int:
+    """Texts at once of a model's family, in transformers."""
+    return texts_at_once(model.language.architecture, quantize) if model.language else 1
 
 
 def _decide_engine(
@@ -290,7 +302,7 @@ def _decide_memory(
             slots,
             quantize,
             fewest=_fewest_bits(model, engine),
-            fewer=engine in _ANY_SLOTS,
+            fewer=_any_slots(engine, model, quantize),
         ),
     )
 
@@ -349,6 +361,11 @@ def _way_out(
         return f"Any of these fits: {'; '.join(ways)}. Or raise [target] memory."
     if fewer and room(1, quantize) >= _LEAST_CONTEXT:
         return f"[serve] concurrency = 1 with [model] context = {room(1, quantize)} fits. Or raise [target] memory."
+    if fewer and (tokens := room(1, fewest)) >= _LEAST_CONTEXT:
+        return (
+            f'[model] quantize = "{fewest}" with [serve] concurrency = 1 and [model] context = {tokens} fits. '
+            "Or raise [target] memory."
+        )
     smallest = needed(_LEAST_CONTEXT, least, fewest)
     return (
         f"Even the shortest texts need {human_size(smallest.total)}: raise [target] memory, or take a smaller model."

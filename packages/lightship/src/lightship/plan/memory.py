@@ -70,6 +70,8 @@ def estimate(
         quantize: What the weights are converted to, or loaded with; None where they are served as they are.
         files: Bytes of the files as they are.
     """
+    if engine == "transformers-generation":
+        slots = 1 << (slots - 1).bit_length()  # rows are taken in powers of two
     if engine == "vllm":
         weights = _on_gpu(language, quantize, files)
     elif quantize is None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
 
 from lightship_runtime.engines.transformers_text import Job, WrittenText
-from lightship_runtime.generation.request import Finish, GenerationRequest, Piece
+from lightship_runtime.generation.request import GenerationRequest
 
 _SEEDS = 1 << 63  # of PyTorch's generators
 
@@ -29,10 +28,9 @@ class AloneThread:
         self._thread = threading.Thread(target=self._run, name="generate", daemon=True)
         self._thread.start()
 
-    def write(self, job: Job) -> Iterator[Piece | Finish]:
-        """What is written for a job; closing the iterator ends it at the next token."""
+    def begin(self, job: Job) -> None:
+        """Have a job written."""
         self._jobs.put(job)
-        yield from job.reader.read()
 
     def close(self) -> None:
         """End the thread when what it has been asked for is written."""

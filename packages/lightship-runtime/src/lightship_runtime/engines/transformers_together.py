@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -17,7 +17,6 @@ from typing import Any
 from lightship_runtime.engines.transformers_choice import Choice, choice
 from lightship_runtime.engines.transformers_rows import RowCache
 from lightship_runtime.engines.transformers_text import Job, WrittenText
-from lightship_runtime.generation.request import Finish, Piece
 
 _PART = {"cpu": 256, "cuda": 2048}  # tokens of prompts that are read between two steps, padding counted
 
@@ -65,10 +64,9 @@ class TogetherThread:
         """Texts on their way."""
         return len(self._rows)
 
-    def write(self, job: Job) -> Iterator[Piece | Finish]:
-        """What is written for a job; closing the iterator ends it at the next step."""
+    def begin(self, job: Job) -> None:
+        """Have a job written."""
         self._jobs.put(job)
-        yield from job.reader.read()
 
     def close(self) -> None:
         """End the thread; texts on their way end with an error."""

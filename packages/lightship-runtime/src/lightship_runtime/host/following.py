@@ -7,11 +7,14 @@ itself. Here what several texts have got in one step of the model goes in one me
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
 from lightship_runtime.payload.call import Outcome, Protocol
+
+_TOGETHER = 0.001  # seconds to wait for what the other texts get in the same step, where there are others
 
 
 @dataclass(eq=False)
@@ -54,6 +57,7 @@ class Following:
         self._send = send
         self._news: SimpleQueue[Stream | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._followed: set[Stream] = set()
 
     def follow(self, stream: Stream) -> None:
         """Send what a stream gets from now on."""
@@ -61,6 +65,7 @@ class Following:
             self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
             self._thread.start()
         stream.followed = True
+        self._followed.add(stream)
         self.look(stream)
 
     def look(self, stream: Stream) -> None:
@@ -77,7 +82,9 @@ class Following:
             if said:
                 self._send(said)
             for stream in streams:
-                if not (stream.ended or stream.held):
+                if stream.ended:
+                    self._followed.discard(stream)
+                elif not stream.held:
                     self._when_ready(stream)
 
     def _when_ready(self, stream: Stream) -> None:
@@ -88,6 +95,8 @@ class Following:
     def _due(self) -> list[Stream] | None:
         """The streams that have something, each once; waits for the first. None at the end."""
         streams = [self._news.get()]
+        if len(self._followed) > 1:
+            time.sleep(_TOGETHER)
         try:
             while True:
                 streams.append(self._news.get_nowait())

@@ -29,7 +29,7 @@ _ENGINES: dict[str, tuple[EngineName, ...]] = {
 }
 # Texts at once, as the engines themselves have it; some take as many as [serve] concurrency says. With transformers
 # the model's family says more.
-_SLOTS: dict[EngineName, int] = {"onnxruntime-genai": 8, "transformers-generation": 1, "llamacpp": 4, "vllm": 64}
+_SLOTS: dict[EngineName, int] = {"onnxruntime-genai": 8, "transformers-generation": 1, "llamacpp": 8, "vllm": 64}
 _ANY_SLOTS = ("onnxruntime-genai", "vllm")
 # The architectures of text that the model builder of onnxruntime-genai 0.18 converts for CPUs (models/builder.py).
 _CONVERTED = frozenset(

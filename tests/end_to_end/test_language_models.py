@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.network]
 # The environment that converts, in the versions that the wheel for CPUs is looked for.
 _TORCH = "torch==2.13.0\ntransformers==5.23.0\nonnxruntime-genai==0.18.0\n"
 _SETTINGS = '[model]\npath = "model"\nquantize = "{quantize}"\n'
-_CONTEXT, _TEXTS = 1024, 4  # tokens of each, and as many as llama.cpp has slots
+_CONTEXT, _TEXTS = 1024, 4  # tokens of each, and texts at once
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _CLOSE = 0.25  # how far the estimate may be from what is measured
 
@@ -165,7 +165,7 @@ def test_weights_loaded_with_fewer_bits_are_within_their_estimate(
     model = tiny_llama(folder / "model", MIDDLE)
     (folder / "requirements.txt").write_text("torch==2.13.0\ntransformers==5.23.0\n")
     chosen = f'[model]\npath = "model"\nengine = "transformers-generation"\nquantize = "{bits}"\n'
-    (folder / "lightship.toml").write_text(f"{chosen}\n[serve]\nthreads = 1\ntimeout = 600\n")
+    (folder / "lightship.toml").write_text(f"{chosen}\n[serve]\nthreads = 1\ntimeout = 600\nconcurrency = 1\n")
     proven = succeed("up", folder, "--once", "--engine", "embedded")
     assert proven["proven"] is True
     assert "bitsandbytes" in titles(proven)

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 from engine_checks import load
+from engine_texts import asked, in_threads, written
 
 from lightship_runtime.engines import BadInstances, Options
 from lightship_runtime.errors import IntegrityError, StartError
-from lightship_runtime.generation.request import Finish, GenerationRequest, Piece
+from lightship_runtime.generation.request import GenerationRequest
 from lightship_runtime.payload.call import RequestError
 
 transformers = pytest.importorskip("transformers")
@@ -76,34 +77,6 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 def opened(path: Path, engine: str, **more: Any) -> Any:
     return load(path, FORMATS[engine], engine, threads=2, **more)
-
-
-def asked(prompt: str, most: int = 32, **more: Any) -> GenerationRequest:
-    return GenerationRequest(prompt=prompt, max_tokens=most, **{"temperature": 0.0, **more})
-
-
-def written(engine: Any, request: GenerationRequest) -> tuple[str, Finish, list[Piece]]:
-    *pieces, finish = engine.generate(request)
-    assert all(isinstance(piece, Piece) for piece in pieces)
-    assert isinstance(finish, Finish)
-    assert sum(piece.tokens for piece in pieces) == finish.completion_tokens
-    return "".join(piece.text for piece in pieces), finish, pieces
-
-
-def in_threads(engine: Any, requests: list[GenerationRequest]) -> list[tuple[str, Finish, list[Piece]]]:
-    answers: dict[int, Any] = {}
-    barrier = threading.Barrier(len(requests))
-
-    def ask(number: int) -> None:
-        barrier.wait()
-        answers[number] = written(engine, requests[number])
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(requests))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [answers[number] for number in range(len(requests))]
 
 
 def idle(engine: Any) -> bool:

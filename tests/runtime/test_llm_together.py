@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from engine_checks import load
+from engine_texts import at_once
 
 from lightship_runtime.engines.transformers_families import _FAMILIES, SLOTS, texts_at_once
 from lightship_runtime.engines.transformers_linear import quicken
@@ -101,19 +102,7 @@ def tokens_of(engine: Any, request: GenerationRequest) -> list[str]:
 
 
 def together(engine: Any, requests: list[GenerationRequest]) -> list[list[str]]:
-    answers: dict[int, list[str]] = {}
-    barrier = threading.Barrier(len(requests))
-
-    def ask(number: int) -> None:
-        barrier.wait()
-        answers[number] = tokens_of(engine, requests[number])
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(requests))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [answers[number] for number in range(len(requests))]
+    return at_once(len(requests), lambda number: tokens_of(engine, requests[number]))
 
 
 def by_generate(path: Path, prompt: str, most: int, **options: Any) -> list[str]:

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 from engine_checks import load
+from engine_texts import asked, in_threads, written
 from runtime_servers import Runtime, family
 
 from lightship_runtime.errors import IntegrityError, StartError
-from lightship_runtime.generation.request import Finish, GenerationRequest, Piece
+from lightship_runtime.generation.request import GenerationRequest
 from lightship_runtime.payload.call import RequestError
 
 pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm, or on a GPU make test-gpu")
@@ -56,31 +57,6 @@ def engine(folder: Path) -> Iterator[Any]:
             patch.setenv(name, value)
         with closing(load(folder, "huggingface", "vllm", threads=2)) as made:
             yield made
-
-
-def asked(prompt: str, most: int = 32, **more: Any) -> GenerationRequest:
-    return GenerationRequest(prompt=prompt, max_tokens=most, **{"temperature": 0.0, **more})
-
-
-def written(engine: Any, request: GenerationRequest) -> tuple[str, Finish, list[Piece]]:
-    *pieces, finish = engine.generate(request)
-    assert isinstance(finish, Finish)
-    assert sum(piece.tokens for piece in pieces) == finish.completion_tokens
-    return "".join(piece.text for piece in pieces), finish, pieces
-
-
-def in_threads(engine: Any, requests: list[GenerationRequest]) -> list[Any]:
-    answers: dict[int, Any] = {}
-
-    def ask(number: int) -> None:
-        answers[number] = written(engine, requests[number])
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(requests))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [answers[number] for number in range(len(requests))]
 
 
 def idle(engine: Any) -> bool:

@@ -61,6 +61,7 @@ test-engines: $(VENV)/.dev  ## Run the engines' tests with PyTorch, transformers
 	$(UV) pip install --quiet --python .venv-engines/bin/python -r requirements/engines.in
 	PYTHONPATH=packages/lightship/src:packages/lightship-runtime/src \
 		.venv-engines/bin/python -m pytest tests/runtime/test_engine_*.py tests/runtime/test_llm_*.py \
+		tests/runtime/test_quantized_weights.py \
 		tests/optimize/test_converted_encoders.py $(PYTEST_ARGS)
 
 .PHONY: test-vllm

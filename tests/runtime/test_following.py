@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Generator
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -84,6 +87,31 @@ def test_it_comes_back_for_more_until_the_end(texts: Texts) -> None:
     other.put(Piece("x"))
     texts.following.follow(second)
     texts.heard(b"x")
+
+
+def test_many_first_streams_have_one_thread_between_them(texts: Texts, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, make = [], threading.Thread.__init__
+
+    def slow(thread: threading.Thread, *arguments: Any, **named: Any) -> None:
+        if named.get("name") == "follow":
+            made.append(thread)
+            time.sleep(0.1)  # in which the others look whether there is one
+        make(thread, *arguments, **named)
+
+    opened = [texts.open(number) for number in range(8)]
+    barrier = threading.Barrier(8)
+
+    def follow(stream: Stream) -> None:
+        barrier.wait()
+        texts.following.follow(stream)
+
+    threads = [threading.Thread(target=follow, args=(stream,)) for _, stream in opened]
+    monkeypatch.setattr(threading.Thread, "__init__", slow)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
 
 
 def test_what_is_held_waits_until_somebody_says_so(texts: Texts) -> None:

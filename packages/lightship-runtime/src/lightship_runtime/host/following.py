@@ -56,14 +56,16 @@ class Following:
         self._advance = advance
         self._send = send
         self._news: SimpleQueue[Stream | None] = SimpleQueue()
+        self._beginning = threading.Lock()
         self._thread: threading.Thread | None = None
         self._followed: set[Stream] = set()
 
     def follow(self, stream: Stream) -> None:
-        """Send what a stream gets from now on."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
-            self._thread.start()
+        """Send what a stream gets from now on. May be called from any thread."""
+        with self._beginning:  # two streams may be the first, and two threads would ask one stream at once
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
+                self._thread.start()
         stream.followed = True
         self._followed.add(stream)
         self.look(stream)

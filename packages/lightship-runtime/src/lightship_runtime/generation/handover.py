@@ -14,9 +14,7 @@ from threading import Lock
 
 from lightship_runtime.generation.request import Finish, Piece
 
-GATHERED = (
-    0.01  # seconds: what comes sooner after the last pieces waits for the next; a screen shows no more than that
-)
+GATHERED = 0.01  # seconds: what comes sooner after the last pieces waits for the next
 
 
 class Handover:

@@ -6,16 +6,16 @@ its lane, and is told to those who wait for them.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
+from queue import Empty
 
 from lightship_runtime.engines.genai_lanes import Job, Lane, grouped
+from lightship_runtime.engines.job_thread import JobThread
 
 _FAILURES = (Exception,)
 
 
-class LaneThread:
+class LaneThread(JobThread[Job]):
     """Takes jobs from any thread.
 
     Attributes:
@@ -29,19 +29,8 @@ class LaneThread:
         self._make = lane
         self._most = most
         self._refusal = refusal
-        self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self.lanes: list[Lane] = []
-        self._thread = threading.Thread(target=self._run, name="generate", daemon=True)
-        self._thread.start()
-
-    def begin(self, job: Job) -> None:
-        """Have a job written."""
-        self._queue.put(job)
-
-    def close(self) -> None:
-        """End the thread; texts on their way end with an error."""
-        self._queue.put(None)
-        self._thread.join()
+        super().__init__()
 
     def _run(self) -> None:
         while True:
@@ -60,7 +49,7 @@ class LaneThread:
         jobs: list[Job] = []
         try:
             while True:
-                job = self._queue.get() if not self.lanes and not jobs else self._queue.get_nowait()
+                job = self._jobs.get() if not self.lanes and not jobs else self._jobs.get_nowait()
                 if job is None:
                     return jobs, True
                 jobs.append(job)

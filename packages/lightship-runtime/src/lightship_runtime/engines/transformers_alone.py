@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from queue import SimpleQueue
 from typing import Any
 
+from lightship_runtime.engines.job_thread import JobThread
 from lightship_runtime.engines.transformers_text import Job, WrittenText
 from lightship_runtime.generation.request import GenerationRequest
 
 _SEEDS = 1 << 63  # of PyTorch's generators
 
 
-class AloneThread:
+class AloneThread(JobThread[Job]):
     """The thread that a model writes in, in the order in which texts were asked for.
 
     Attributes:
@@ -23,19 +22,8 @@ class AloneThread:
         self._model = model
         self._tokenizer = tokenizer
         self._ends = ends
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self.writing = 0
-        self._thread = threading.Thread(target=self._run, name="generate", daemon=True)
-        self._thread.start()
-
-    def begin(self, job: Job) -> None:
-        """Have a job written."""
-        self._jobs.put(job)
-
-    def close(self) -> None:
-        """End the thread when what it has been asked for is written."""
-        self._jobs.put(None)
-        self._thread.join()
+        super().__init__()
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -8,12 +8,12 @@ prompt does not hold up the others for long, and several short ones are read tog
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Any
 
+from lightship_runtime.engines.job_thread import JobThread
 from lightship_runtime.engines.transformers_choice import Choice, choice
 from lightship_runtime.engines.transformers_rows import RowCache
 from lightship_runtime.engines.transformers_text import Job, WrittenText
@@ -41,8 +41,8 @@ class _Row:
         return len(self.tokens) - self.read
 
 
-class TogetherThread:
-    """Takes jobs from any thread, and writes all of them at once: whoever bounds their number calls `write` less."""
+class TogetherThread(JobThread[Job]):
+    """Writes all jobs at once: whoever bounds their number calls `begin` less. At the end texts end with an error."""
 
     def __init__(self, model: Any, tokenizer: Any, ends: frozenset[int], context: int) -> None:
         self._model = model
@@ -55,23 +55,12 @@ class TogetherThread:
         self._writers = 0  # the first so many of them have their prompts read
         self._turns = itertools.count()
         self._oldest = True  # whose prompt is read next: the oldest one's, or the one's with the least to read
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="generate", daemon=True)
-        self._thread.start()
+        super().__init__()
 
     @property
     def writing(self) -> int:
         """Texts on their way."""
         return len(self._rows)
-
-    def begin(self, job: Job) -> None:
-        """Have a job written."""
-        self._jobs.put(job)
-
-    def close(self) -> None:
-        """End the thread; texts on their way end with an error."""
-        self._jobs.put(None)
-        self._thread.join()
 
     def _run(self) -> None:
         import torch
